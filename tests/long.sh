@@ -79,7 +79,7 @@ run_cargo-mutants() {
 }
 run_flash-sale() {
   build flash_sale && "$target/debug/flash_sale" && on_stack env STEPWELL_BUYERS=500 STEPWELL_PIECES=20 \
-    cargo test --workspace --features lambda --test it scenarios::stock::flash_sale -- --nocapture
+    cargo test --workspace --features lambda --test scenarios stock::aws::flash_sale -- --nocapture
 }
 run_memory() {
   STEPWELL_TASKS=100000 cargo test --workspace --features lambda --test program many::memory -- --nocapture

@@ -7,14 +7,16 @@
 #               destroy.sh on a fake AWS
 #   unit        unit, property and documentation tests, whole tasks over the engine's harness, the checkout's scenarios and
 #               the shop's rules in memory, the protocol's model, and the engine over one SQLite file; needs no stack
-#   new_step    `stepwell new step` adds a step to a copy of this repository, and the copy is linted and tested
+#   new_step    `stepwell new step` adds a step to a copy of this repository, and the copy is linted and tested; `stepwell dev` replaces
+#               the shop of another copy after a change
 #   simulation  100,000 simulated runs of the engine, and 10,000 each over a store that holds its own messages and of two
 #               versions in one run, with every kind of fault
+#   one_machine whole checkouts through HTTP, on the program of one machine; needs no stack
 #   table       the engine's and the shop's tables, queues and mail on the local stack; and with the tables on DynamoDB
 #               Local, where Java is there
 #   faults      many checkouts while workers are killed, messages come twice and DynamoDB fails, and then the
 #               reconciliation
-#   scenarios   whole checkouts through HTTP on the deployed local stack; and a second stack whose operators have tokens
+#   scenarios   the same and those about AWS, on the deployed local stack; and a second stack whose operators have tokens
 #   crashes     the deployed functions, killed at every crash point of a checkout
 #   rights      that faults, scenarios and crashes together have needed every right that a function's role grants; a call
 #               without a right is found here at the latest. It runs after these three, or not at all
@@ -32,7 +34,7 @@ set -euo pipefail
 # shellcheck source=infra/lib.sh
 source "$(dirname "$0")/../infra/lib.sh"
 
-all=(lint unit new_step simulation table faults scenarios crashes rights)
+all=(lint unit new_step simulation one_machine table faults scenarios crashes rights)
 case ${1:-} in -h | --help) usage && exit ;; esac
 for part in "$@"; do
   [[ " ${all[*]} quick " == *" $part "* ]] || die "there is no part '$part'. See tests/run.sh --help"
@@ -141,11 +143,12 @@ smallest_example() {
   cargo build --workspace --features lambda --example hello && "$target/debug/examples/hello"
 }
 
-# ---- A new step ------------------------------------------------------------------------------------------------------
+# ---- A new step, and a changed one -----------------------------------------------------------------------------------
 
-# The copy is a workspace of its own, whose packages are compiled once more: a few minutes.
+# Each copy is a workspace of its own, whose packages are compiled once more: a few minutes.
 new_step() {
   check "a step in the middle of the checkout, in a copy" cargo test --workspace --features lambda --test new_step -- --ignored
+  check "a change of a running shop, in a copy" cargo test --workspace --features lambda --test dev -- --ignored
 }
 
 # ---- Simulation ------------------------------------------------------------------------------------------------------
@@ -155,6 +158,13 @@ simulation() {
   local runs=${1:-100000}
   check "the simulation is built" cargo build --workspace --features lambda --bin sim
   check "$runs simulated runs" "$target/debug/sim" --runs "$runs"
+}
+
+# ---- The program of one machine --------------------------------------------------------------------------------------
+
+one_machine() {
+  # They mostly wait, so more of them run at a time than there are processors.
+  check "scenarios on the program of one machine" cargo test --workspace --features lambda --test scenarios -- local:: --test-threads 8
 }
 
 # ---- The local stack -------------------------------------------------------------------------------------------------
@@ -243,7 +253,7 @@ table() {
 table_tests() {
   if (($# > 0)); then export AWS_ENDPOINT_URL_DYNAMODB=$1; fi
   cargo test --workspace --features lambda --test it --test aws --no-fail-fast -- \
-    --skip scenarios:: --skip crash_points::
+    --skip crash_points::
 }
 
 # ---- DynamoDB Local: AWS's own, and strict about expressions. Its licence allows use, but no redistribution ------------
@@ -295,7 +305,7 @@ stop_dynamodb_local() {
 scenarios() {
   need_stack test "scenarios through HTTP" || return 0
   # They mostly wait, so more of them run at a time than there are processors.
-  check "scenarios through HTTP" on_stack test cargo test --workspace --features lambda --test it -- scenarios:: --test-threads 8
+  check "scenarios through HTTP" on_stack test cargo test --workspace --features lambda --test scenarios -- --skip local:: --test-threads 8
   check "operators with tokens" on_stack test tests/tokens.sh
 }
 
@@ -352,7 +362,7 @@ quick() {
   simulation 10000
   need_stack test "one checkout through HTTP" || return 0
   check "one checkout through HTTP" on_stack test \
-    cargo test --workspace --features lambda --test it -- scenarios::success:: --test-threads 8
+    cargo test --workspace --features lambda --test scenarios -- success:: --skip local:: --test-threads 8
 }
 
 ran=

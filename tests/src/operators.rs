@@ -1,27 +1,55 @@
-//! The operators' API, as its clients see it: every request is signed.
+//! The operators' API, as its clients see it.
 
 use crate::api::{Answer, Api};
 use aws_credential_types::Credentials;
 use serde_json::{Value, json};
 
-/// Somebody with keys.
+/// An operator, or somebody who would like to be one.
 #[derive(Clone, Debug)]
 pub struct Operator {
     api: Api,
-    keys: Credentials,
+    authorization: Authorization,
+}
+
+/// What an operator's requests carry.
+#[derive(Clone, Debug)]
+enum Authorization {
+    /// Nothing.
+    Nothing,
+    /// A signature with these keys.
+    Signature(Credentials),
+    /// This token.
+    Token(String),
 }
 
 impl Operator {
     /// The owner of these keys.
-    pub fn new(api: &Api, keys: Credentials) -> Self {
-        Self { api: api.clone(), keys }
+    pub fn with_keys(api: &Api, keys: Credentials) -> Self {
+        Self { api: api.clone(), authorization: Authorization::Signature(keys) }
     }
 
-    /// Sends a request with the owner's signature.
+    /// The owner of this token.
+    pub fn with_token(api: &Api, token: String) -> Self {
+        Self { api: api.clone(), authorization: Authorization::Token(token) }
+    }
+
+    /// Somebody who has neither.
+    pub fn without_authorization(api: &Api) -> Self {
+        Self { api: api.clone(), authorization: Authorization::Nothing }
+    }
+
+    /// Sends a request with the operator's authorization.
     pub async fn send(&self, method: &str, path: &str, body: String) -> Answer {
-        self.api
-            .send_signed(&self.keys, "execute-api", (method, path), &[("content-type", "application/json")], body)
-            .await
+        const JSON: (&str, &str) = ("content-type", "application/json");
+        let request = || self.api.request(method, path).header(JSON.0, JSON.1);
+        let request = match &self.authorization {
+            Authorization::Nothing => request(),
+            Authorization::Token(token) => request().bearer_auth(token),
+            Authorization::Signature(keys) => {
+                return self.api.send_signed(keys, "execute-api", (method, path), &[JSON], body).await;
+            }
+        };
+        self.api.answer(request.body(body)).await
     }
 
     /// `GET` of a path.

@@ -36,6 +36,40 @@ pub fn request(lines: &[(u32, i64, i64)], token: &str, email: &str) -> Value {
     }})
 }
 
+/// A product that no other test buys.
+#[derive(Clone, Debug)]
+pub struct Product {
+    /// The product's id.
+    pub id: u32,
+    /// Its name.
+    pub name: String,
+    /// The price of one unit.
+    pub price_cents: i64,
+}
+
+impl Product {
+    /// A product with a random id, which is in no catalogue yet.
+    pub fn new(price_cents: i64) -> Self {
+        let id = 1_000_000 + fastrand::u32(..4_000_000_000);
+        Self { id, name: format!("Test product {id}"), price_cents }
+    }
+
+    /// A request for this many units, paid with this token, by a customer of its own.
+    pub fn request(&self, quantity: i64, token: &str) -> Value {
+        request(&[(self.id, self.price_cents, quantity)], token, &self.email())
+    }
+
+    /// The e-mail address of its customers.
+    pub fn email(&self) -> String {
+        format!("customer-{}@example.com", self.id)
+    }
+
+    /// The total of this many units, in cents.
+    pub fn total_cents(&self, quantity: i64) -> i64 {
+        total_cents(&[(self.price_cents, quantity)])
+    }
+}
+
 /// A JSON number of dollars in cents.
 pub fn cents(amount: &Value) -> i64 {
     Money::from_json(amount).unwrap_or_else(|| panic!("{amount} is not an amount of money")).cents()

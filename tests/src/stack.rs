@@ -6,7 +6,7 @@
 use crate::{
     api::{Answer, Api},
     operators::Operator,
-    shop::{self, total_cents},
+    shop::{self, Product},
     until,
 };
 use aws_config::BehaviorVersion;
@@ -15,6 +15,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, HashMap},
+    ops::Deref,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -115,7 +116,7 @@ impl Stack {
 
     /// Somebody who may do what operators do.
     pub fn operator(&self) -> Operator {
-        Operator::new(&self.api, self.keys.clone())
+        Operator::with_keys(&self.api, self.keys.clone())
     }
 
     /// The name of the engine's table.
@@ -223,10 +224,9 @@ impl Stack {
         update.condition_expression("attribute_exists(id)").send().await.expect("more stock");
     }
 
-    /// Creates a product that no other test buys. Dropping the value deletes it.
-    pub async fn product(&self, price_cents: i64, stock: i64) -> Product {
-        let id = 1_000_000 + random_u32() % 4_000_000_000;
-        let product = Product { id, name: format!("Test product {id}"), price_cents, stack: self.clone() };
+    /// Creates a product that no other test buys.
+    pub async fn product(&self, price_cents: i64, stock: i64) -> TemporaryProduct {
+        let product = Product::new(price_cents);
         let put = self.dynamo.put_item().table_name(self.shop_table("products"));
         put.item("id", number(product.id))
             .item("name", AttributeValue::S(product.name.clone()))
@@ -236,7 +236,7 @@ impl Stack {
             .send()
             .await
             .expect("a new product");
-        product
+        TemporaryProduct { product, stack: self.clone() }
     }
 
     // ---- Queues, mail, logs
@@ -437,45 +437,29 @@ pub fn number(value: impl ToString) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
-fn random_u32() -> u32 {
-    uuid::Uuid::new_v4().as_fields().0
-}
-
-/// A product for one test.
+/// A product for one test. Dropping it deletes it from the table.
 #[derive(Debug)]
-pub struct Product {
-    /// The product's id.
-    pub id: u32,
-    /// Its name.
-    pub name: String,
-    /// The price of one unit.
-    pub price_cents: i64,
+pub struct TemporaryProduct {
+    product: Product,
     stack: Stack,
 }
 
-impl Product {
-    /// A request for this many units, paid with this token, by a customer of its own.
-    pub fn request(&self, quantity: i64, token: &str) -> Value {
-        shop::request(&[(self.id, self.price_cents, quantity)], token, &self.email())
-    }
-
-    /// The e-mail address of its customers.
-    pub fn email(&self) -> String {
-        format!("customer-{}@example.com", self.id)
-    }
-
-    /// The total of this many units, in cents.
-    pub fn total_cents(&self, quantity: i64) -> i64 {
-        total_cents(&[(self.price_cents, quantity)])
-    }
-
+impl TemporaryProduct {
     /// The units in stock.
     pub async fn stock(&self) -> i64 {
         self.stack.stock(self.id).await
     }
 }
 
-impl Drop for Product {
+impl Deref for TemporaryProduct {
+    type Target = Product;
+
+    fn deref(&self) -> &Product {
+        &self.product
+    }
+}
+
+impl Drop for TemporaryProduct {
     fn drop(&mut self) {
         // The test's executor may be gone or unwinding, so the deletion has one of its own.
         let (table, id) = (self.stack.shop_table("products"), self.id);

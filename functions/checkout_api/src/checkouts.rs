@@ -17,7 +17,7 @@ use stepwell::{
 const UNCONFIRMED_FOR: Duration = Duration::from_secs(60);
 
 /// How long a service may be out before new checkouts are refused. Those that have begun by then wait for it.
-const OUT_FOR: Duration = Duration::from_secs(60);
+pub const OUT_FOR: Duration = Duration::from_secs(60);
 
 /// The engine's client, the checkout's workflow, and the actors of customers' actions.
 pub(crate) struct Checkouts<T, Q, A> {
@@ -97,6 +97,7 @@ impl<T: Store, Q: Queue, A: Runtime> Checkouts<T, Q, A> {
     pub(crate) async fn follow(&self, id: TaskId, wait: Wait) -> Result<Option<TaskSnapshot>, TableError> {
         wait.poll(
             || self.engine.snapshot(id),
+            || self.engine.changed(id),
             |found| match found {
                 Some(snapshot) => Standing::of(snapshot).has_ended(),
                 None => !self.may_be_under_way(id),

@@ -41,24 +41,29 @@ impl Wait {
         })
     }
 
-    /// Looks again and again until `is_told` holds for what was found, or the time is over. Returns what was found last.
+    /// Looks again and again until `is_told` holds for what was found, or the time is over. Returns what was found last. `changed`
+    /// is called before each look. What it returns ends the pause after the look.
     ///
     /// # Errors
     /// A look failed.
-    pub async fn poll<T, E, F: Future<Output = Result<T, E>>>(
+    pub async fn poll<T, E, F: Future<Output = Result<T, E>>, C: Future<Output = ()>>(
         self,
         look: impl Fn() -> F,
+        changed: impl Fn() -> C,
         is_told: impl Fn(&T) -> bool,
     ) -> Result<T, E> {
         let mut pause = FIRST_PAUSE;
         loop {
+            let changed = changed();
             let found = look().await?;
             let now = Instant::now();
             if now >= self.until || is_told(&found) {
                 return Ok(found);
             }
-            sleep_until(self.until.min(now + pause)).await;
-            pause = LONGEST_PAUSE.min(pause * 3 / 2);
+            tokio::select! {
+                () = changed => {}
+                () = sleep_until(self.until.min(now + pause)) => pause = LONGEST_PAUSE.min(pause * 3 / 2),
+            }
         }
     }
 }
@@ -74,7 +79,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Wait {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{cell::Cell, convert::Infallible, future::ready};
+    use std::{
+        cell::Cell,
+        convert::Infallible,
+        future::{pending, ready},
+    };
     use test_case::test_case;
 
     /// Each look is a read of the whole task, which costs money.
@@ -91,7 +100,21 @@ mod tests {
             looks.set(looks.get() + 1);
             ready(Ok::<_, Infallible>(looks.get()))
         };
-        let Ok(_) = wait.poll(look, |look| Some(*look) == told_at).await;
+        let Ok(_) = wait.poll(look, pending, |look| Some(*look) == told_at).await;
         (begun.elapsed().as_secs(), looks.get())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn change_during_or_after_a_look_ends_the_pause() {
+        let (begun, looks) = (Instant::now(), Cell::new(0));
+        let wait = Wait { until: begun + Duration::from_secs(25) };
+        let look = || {
+            looks.set(looks.get() + 1);
+            ready(Ok::<_, Infallible>(looks.get()))
+        };
+        // The first pause is cut short, the second is not.
+        let changed = || sleep_until(begun + Duration::from_millis(if looks.get() == 0 { 30 } else { 60_000 }));
+        let Ok(_) = wait.poll(look, changed, |look| *look == 3).await;
+        assert_eq!(begun.elapsed(), Duration::from_millis(130));
     }
 }

@@ -62,6 +62,13 @@ pub trait Store: Send + Sync {
     /// Reads at most `limit` items of the partition of this key, from this key on in the order of their sort keys, consistently.
     /// Fewer items are the last ones.
     fn range(&self, from: &Key, limit: u16) -> impl Future<Output = Result<Vec<Item>, TableError>> + Send;
+
+    /// Returns when the task's own item is written after this call, as at the end of the task. It counts from the call on, not from
+    /// the first poll. It never returns if the store does not see every write, as if others write to its tables, too.
+    fn changed(&self, task: TaskId) -> impl Future<Output = ()> + Send {
+        let _ = task;
+        std::future::pending()
+    }
 }
 
 /// Applies the transition of a settlement and leaves its consequences to the engine. This is [`Store::settle`] for a store

@@ -7,8 +7,8 @@ use crate::{
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use std::{
     fs,
-    io::{self, Read},
-    os::unix::fs::OpenOptionsExt,
+    io::{self, ErrorKind, Read},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -211,6 +211,27 @@ impl Drop for Shared {
     }
 }
 
+/// Makes a folder, and those that it is in, for their owner only. What it makes is on the disk then: a folder whose name is not yet
+/// there is lost with all that is in it when the power fails, even if that was synced.
+///
+/// # Errors
+/// A folder cannot be made, or not be put on the disk.
+pub fn create_folder(path: &Path) -> io::Result<()> {
+    let path = std::path::absolute(path)?;
+    let Some(parent) = path.parent() else { return Ok(()) };
+    if path.is_dir() {
+        // Whoever made it may have died right then. It may be in a folder that this user cannot read.
+        return sync_folder_of(&path)
+            .or_else(|error| if error.kind() == ErrorKind::PermissionDenied { Ok(()) } else { Err(error) });
+    }
+    create_folder(parent)?;
+    match fs::DirBuilder::new().mode(0o700).create(&path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => {}
+        made => made?,
+    }
+    sync_folder_of(&path)
+}
+
 /// Opens a file. If it is not there, it is made for its owner only.
 fn open_for_owner(path: &Path) -> io::Result<fs::File> {
     fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)
@@ -228,7 +249,7 @@ pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
     beside.into()
 }
 
-/// Makes the name of a new file durable.
+/// Makes the name of a new file or folder durable.
 pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()

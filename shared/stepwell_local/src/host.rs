@@ -113,6 +113,14 @@ impl<A: Runtime + Clone + 'static> Host<A> {
         self.jobs.push((what, period, Box::new(move || Box::pin(job()))));
     }
 
+    /// Hands a message to the worker of a step, which has this much time, outside of all queues. Returns false if the step is not hosted.
+    pub async fn hand(&self, queue: StepQueue, message: &Received, time: Duration) -> bool {
+        let Some(worker) = self.workers.get(&queue.into()) else { return false };
+        let now = self.runtime.now();
+        worker.serve(message, &Invocation::new(message.id.clone(), now + time, now)).await;
+        true
+    }
+
     /// Runs until `stop` is done: then it takes no more messages, and waits for the deliveries in flight for at most `grace`. What is
     /// not done by then is begun anew by the next process.
     ///

@@ -9,6 +9,7 @@
 //! | `host` | [`Host`]: the process that hosts the steps, and does what scheduled functions do on AWS |
 //! | `items`, `messages` | their tables, in an open transaction |
 //! | `queues` | which queues this process serves, and when their messages are due |
+//! | `watches` | who waits for a task to end |
 //! | `error` | [`OpenError`], [`BackUpError`], [`FileError`] |
 //! | `http` | an HTTP API on a port of this machine, and the secrets in files; with the feature `http` |
 
@@ -22,11 +23,12 @@ mod items;
 mod local;
 mod messages;
 mod queues;
+mod watches;
 mod writer;
 
 pub use backup::back_up;
 pub use error::{BackUpError, FileError, OpenError};
-pub use file::{File, Schema};
+pub use file::{File, Schema, create_folder};
 pub use host::{DEFAULT_SLOTS, Host};
 pub use local::{Local, SCHEMA};
 pub use messages::Delivered;

@@ -6,9 +6,12 @@ use crate::{
     items,
     messages::{self, Delivery},
     queues::{Held, Queues, Serving, Slot},
+    watches::Watches,
 };
 use rusqlite::Connection;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
+#[cfg(feature = "testing")]
+use stepwell::core::message::StepQueue;
 use stepwell::{
     CallError, FailureKind, Runtime, TaskId, Timestamp,
     core::{
@@ -34,6 +37,7 @@ pub struct Local<A> {
     file: File,
     runtime: A,
     queues: Arc<Queues>,
+    watches: Watches,
 }
 
 /// The transaction of a settlement.
@@ -44,13 +48,17 @@ struct Whole<'a> {
     held: Vec<Held>,
     /// When messages are due that are not delivered yet.
     due: Vec<(QueueName, Timestamp)>,
+    /// The tasks whose own items are written.
+    written: Vec<TaskId>,
 }
 
 impl settlement::Transaction for Whole<'_> {
     type Error = FileError;
 
     fn apply(&mut self, transition: &Transition) -> Result<Applied, FileError> {
-        items::apply(self.tx, transition)
+        let applied = items::apply(self.tx, transition)?;
+        self.written.extend(tasks_of(transition));
+        Ok(applied)
     }
 
     fn send(&mut self, outgoing: &Outgoing) -> Result<(), FileError> {
@@ -100,21 +108,31 @@ impl Whole<'_> {
 
     /// What is left to do once the transaction is committed.
     fn committed(self) -> Committed {
-        Committed { held: self.held, due: self.due }
+        Committed { held: self.held, due: self.due, written: self.written }
     }
+}
+
+/// The tasks whose own items a transition writes.
+fn tasks_of(transition: &Transition) -> impl Iterator<Item = TaskId> {
+    transition.writes.iter().filter_map(|write| match write.key {
+        Key::Task(task) => Some(task),
+        _ => None,
+    })
 }
 
 struct Committed {
     held: Vec<Held>,
     due: Vec<(QueueName, Timestamp)>,
+    written: Vec<TaskId>,
 }
 
 impl Committed {
-    fn carry_out(self, queues: &Queues) {
+    fn carry_out(self, queues: &Queues, watches: &Watches) {
         for (queue, at) in self.due {
             queues.due(&queue, at);
         }
         queues.hold(self.held);
+        watches.written(&self.written);
     }
 }
 
@@ -135,7 +153,7 @@ impl<A: Runtime> Local<A> {
         if taken_back > 0 {
             tracing::warn!(messages = taken_back, "an earlier process ended amid its work, which is begun anew");
         }
-        Ok(Self { file, runtime, queues: Arc::new(Queues::new(process.unsigned_abs())) })
+        Ok(Self { file, runtime, queues: Arc::new(Queues::new(process.unsigned_abs())), watches: Watches::default() })
     }
 
     /// The file.
@@ -169,7 +187,7 @@ impl<A: Runtime> Local<A> {
         }
         let queues = self.queues.clone();
         let received = move |tx: &Connection| {
-            let mut whole = Whole { tx, queues: &queues, now, held: Vec::new(), due: Vec::new() };
+            let mut whole = Whole { tx, queues: &queues, now, held: Vec::new(), due: Vec::new(), written: Vec::new() };
             let mut next = Vec::new();
             for (queue, was) in ready {
                 whole.receive_due(&queue)?;
@@ -178,12 +196,12 @@ impl<A: Runtime> Local<A> {
             }
             Ok((whole.committed(), next))
         };
-        let queues = self.queues.clone();
+        let (queues, watches) = (self.queues.clone(), self.watches.clone());
         let deliver = move |(committed, next): (Committed, Vec<(QueueName, Timestamp, Option<Timestamp>)>)| {
             for (queue, was, due) in next {
                 queues.none_before(&queue, was, due);
             }
-            committed.carry_out(&queues);
+            committed.carry_out(&queues, &watches);
         };
         self.file.write_then(received, deliver).await?;
         Ok(self.queues.take_held())
@@ -200,6 +218,23 @@ impl<A: Runtime> Local<A> {
         }
         let receipt = receipt.to_owned();
         self.file.write(move |tx| messages::end(tx, &receipt, Disposition::Acknowledge).map(drop)).await
+    }
+
+    /// The next delivery that is held already: a settlement has made it, or the last call of [`receive`](Self::receive).
+    #[cfg(feature = "testing")]
+    pub fn take_held(&self) -> Option<Held> {
+        self.queues.take_held()
+    }
+
+    /// Puts any text into the queue of a step, as another version of the program may have.
+    ///
+    /// # Errors
+    /// The commit failed.
+    #[cfg(feature = "testing")]
+    pub async fn put(&self, queue: &StepQueue, body: &str) -> Result<(), QueueError> {
+        let (queue, now, body) = (QueueName::from(queue.clone()), self.runtime.now(), body.to_owned());
+        let name = messages::name(&queue);
+        self.write_queue("put", &queue, now, move |tx| messages::put(tx, &name, &body, now, now).map(drop)).await
     }
 
     /// When the next message is due of a queue that is served and has a free slot. There may be none after all.
@@ -250,20 +285,25 @@ impl<A: Runtime> Local<A> {
 
 impl<A: Runtime> Store for Local<A> {
     async fn apply(&self, transition: &Transition) -> Result<Applied, TableError> {
-        let (name, transition) = (transition.name, transition.clone());
-        self.file.write(move |tx| items::apply(tx, &transition)).await.map_err(|error| error.of_call(name))
+        let (name, written) = (transition.name, tasks_of(transition).collect::<Vec<_>>());
+        let (transition, watches) = (transition.clone(), self.watches.clone());
+        let tell = move |applied| {
+            watches.written(&written);
+            applied
+        };
+        self.file.write_then(move |tx| items::apply(tx, &transition), tell).await.map_err(|error| error.of_call(name))
     }
 
     async fn settle(&self, task: TaskId, settlement: Settlement) -> Result<Settled, TableError> {
         let (now, queues) = (self.runtime.now(), self.queues.clone());
         let settle = move |tx: &Connection| {
-            let mut whole = Whole { tx, queues: &queues, now, held: Vec::new(), due: Vec::new() };
+            let mut whole = Whole { tx, queues: &queues, now, held: Vec::new(), due: Vec::new(), written: Vec::new() };
             let settled = settlement.carry_out(task, &mut whole, now)?;
             Ok((settled, whole.committed()))
         };
-        let queues = self.queues.clone();
+        let (queues, watches) = (self.queues.clone(), self.watches.clone());
         let deliver = move |(settled, committed): (Settled, Committed)| {
-            committed.carry_out(&queues);
+            committed.carry_out(&queues, &watches);
             settled
         };
         self.file.write_then(settle, deliver).await.map_err(|error| error.of_call("settle"))
@@ -287,6 +327,10 @@ impl<A: Runtime> Store for Local<A> {
 
     async fn range(&self, from: &Key, limit: u16) -> Result<Vec<Item>, TableError> {
         self.read("range", |tx| items::range(tx, from, limit))
+    }
+
+    fn changed(&self, task: TaskId) -> impl Future<Output = ()> + Send {
+        self.watches.changed(task)
     }
 }
 

@@ -12,5 +12,4 @@ mod budget;
 mod crash_points;
 mod golden;
 mod graphs;
-mod scenarios;
 mod transitions;

@@ -8,6 +8,10 @@
     reason = "a test may fail loudly"
 )]
 
+#[path = "../running/mod.rs"]
+mod running;
+
+use running::{HOST, Output};
 use serde_json::Value;
 use std::{
     fs,
@@ -26,6 +30,8 @@ mod backup;
 #[cfg(target_os = "linux")]
 mod disk;
 mod many;
+mod measure;
+mod step;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_checkout_local");
 
@@ -35,16 +41,14 @@ fn command(data: &Path, port: &str) -> Command {
 
 /// Adds the arguments of `serve` to a command that runs the program.
 fn serve(mut command: Command, data: &Path, port: &str) -> Command {
-    command.args(["serve", "--port", port, "--operators-port", "0", "--data"]).arg(data);
-    command.env_remove("RUST_LOG").stdin(Stdio::null());
+    running::serve(&mut command, data, port);
     command
 }
 
 /// A running shop. It is killed when the test fails.
 struct Shop {
     process: Child,
-    /// Kept open, so that the program can print.
-    _lines: Box<dyn Iterator<Item = std::io::Result<String>>>,
+    _output: Output,
     customers: String,
     operators: String,
 }
@@ -56,14 +60,9 @@ impl Shop {
 
     fn start_by(command: &mut Command) -> Self {
         let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let mut address = |of: &str| {
-            let line = lines.next().expect("it says where it listens").unwrap();
-            let url = line.strip_prefix(of).unwrap_or_else(|| panic!("{line}")).trim_start();
-            url.split(' ').next().unwrap().strip_prefix("http://").unwrap().to_owned()
-        };
-        let (customers, operators) = (address("customers"), address("operators"));
-        Self { process, _lines: Box::new(lines), customers, operators }
+        let mut output = Output::new(process.stdout.take().unwrap());
+        let (customers, operators) = output.addresses().expect("it says where it listens");
+        Self { process, _output: output, customers, operators }
     }
 
     fn signal(&self, signal: &str) {
@@ -121,17 +120,8 @@ impl Drop for Shop {
 
 /// The status and the body of the answer to a request with these further header lines.
 fn ask(address: &str, request: &str, headers: &str, body: &str) -> (u16, Value) {
-    let mut stream = TcpStream::connect(address).unwrap();
-    let length = body.len();
-    write!(stream, "{request} HTTP/1.1\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}")
-        .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head[9..12].parse().unwrap(), serde_json::from_str(body).unwrap())
+    running::ask(address, request, headers, body).unwrap()
 }
-
-const HOST: &str = "Host: localhost\r\n";
 
 const SUCCESS: &str = include_str!("../../../../events/requests/success.json");
 

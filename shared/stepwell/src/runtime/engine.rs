@@ -77,6 +77,11 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
         Ok(TaskSnapshot::new(self.store.load_all(task).await?))
     }
 
+    /// See [`Store::changed`].
+    pub(crate) fn changed(&self, task: TaskId) -> impl Future<Output = ()> + Send {
+        self.store.changed(task)
+    }
+
     /// Reads the task and some of its steps, to show them.
     pub(crate) async fn shown_steps(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, TableError> {
         self.store.load(task, steps).await

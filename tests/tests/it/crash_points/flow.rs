@@ -2,7 +2,10 @@
 
 use checkout::testing::steps;
 use serde_json::{Value, json};
-use stepwell_tests::stack::{Item, Product, Stack, is_standing_reservation};
+use stepwell_tests::{
+    shop::Product,
+    stack::{Item, Stack, is_standing_reservation},
+};
 
 const PAYMENT: &str = "process_payment";
 

@@ -16,7 +16,7 @@ use stepwell::Actor;
 use stepwell_aws::client_from_env;
 use stepwell_tests::{
     crash::Switch,
-    stack::{Product, Stack},
+    stack::{Stack, TemporaryProduct},
     until_within,
 };
 use tokio::sync::{Mutex, MutexGuard};
@@ -58,7 +58,7 @@ impl CrashTarget {
 pub(super) struct CrashRunner {
     stack: Stack,
     switch: Switch,
-    product: Product,
+    product: TemporaryProduct,
     started: usize,
     kept: usize,
     /// The number of messages at the beginning, in each queue for messages that cannot be handled.

@@ -1,6 +1,6 @@
 //! `checkout_local backup`: copies the shop's file.
 
-use crate::{failure::Failure, say, server::SHOP_FILE};
+use crate::{failure::Failure, say, server::SHOP};
 use checkout_local::CARD_TOKENS;
 use clap::Args;
 use std::path::PathBuf;
@@ -22,11 +22,11 @@ pub(crate) struct Options {
 /// # Errors
 /// See [`Failure`].
 pub(crate) fn backup(Options { data, copy }: &Options) -> Result<(), Failure> {
-    let size = back_up(&data.join(SHOP_FILE), copy, &[CARD_TOKENS])?;
+    let size = back_up(&data.join(SHOP), copy, &[CARD_TOKENS])?;
     let (data, copy) = (data.display(), copy.display());
     say(format_args!("{copy} has the shop as it was when this command began, in {size} bytes."))?;
     say("To restore it, stop the shop, and run:")?;
-    say(format_args!("  mkdir -p '{data}/replaced' && mv '{data}'/{SHOP_FILE}* '{data}/replaced/'"))?;
-    say(format_args!("  cp '{copy}' '{data}/{SHOP_FILE}'"))?;
+    say(format_args!("  mkdir -p '{data}/replaced' && mv '{data}'/{SHOP}* '{data}/replaced/'"))?;
+    say(format_args!("  cp '{copy}' '{data}/{SHOP}'"))?;
     say("Then start it. `checkout_local backup --help` says what the copy lacks, and what happens then.")
 }

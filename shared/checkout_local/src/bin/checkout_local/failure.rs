@@ -14,7 +14,7 @@ use stepwell_local::{
 /// The exit codes, for the help.
 pub(crate) const EXIT_CODES: &str = "Exit codes:
   0    stopped as asked, or all checkouts of the demo went as they should
-  1    a checkout of the demo went otherwise, or another error
+  1    a checkout of the demo went otherwise, a step by hand failed, or another error
   2    an option that does not exist or is wrong
   3    the data is in use by another process
   4    a file is a database, but not one of Stepwell
@@ -61,6 +61,12 @@ pub(crate) enum Failure {
         /// Of how many.
         all: usize,
     },
+    /// An option has a value that cannot be used, and what can.
+    #[error("{0}")]
+    Option(String),
+    /// A step that was run by hand has failed. Its answer is printed.
+    #[error("{0} failed: its answer says why")]
+    Step(String),
     /// Another reason.
     #[error("{0}")]
     Other(String),
@@ -81,7 +87,12 @@ impl Failure {
             // Nobody else uses the file at the start.
             Self::Products(StoreError::Busy(_)) => 8,
             Self::Products(_) => 6,
-            Self::Listen(ListenError::Io { .. }) | Self::File(_) | Self::Demo { .. } | Self::Other(_) => 1,
+            Self::Option(_) => 2,
+            Self::Listen(ListenError::Io { .. })
+            | Self::File(_)
+            | Self::Demo { .. }
+            | Self::Step(_)
+            | Self::Other(_) => 1,
         }
     }
 }
@@ -101,4 +112,9 @@ fn of_io(error: &io::Error) -> u8 {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => 8,
         _ => 6,
     }
+}
+
+/// Another failure.
+pub(crate) fn other(error: impl std::fmt::Display) -> Failure {
+    Failure::Other(error.to_string())
 }

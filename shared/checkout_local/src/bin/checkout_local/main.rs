@@ -4,9 +4,12 @@
 mod backup;
 mod demo;
 mod failure;
+mod measure;
+mod noop;
 mod serve;
 mod server;
 mod show;
+mod step;
 
 use clap::{Parser, Subcommand};
 use failure::{EXIT_CODES, Failure};
@@ -48,6 +51,23 @@ enum Command {
     /// reconciliation says `charge_without_record` in the log, an hour after the charge: refund it at the gateway.
     #[command(after_long_help = EXIT_CODES)]
     Backup(backup::Options),
+    /// Run one step of a checkout, and show its answer and what it changed
+    ///
+    /// It works on a copy, which is deleted at the end: of the folder --data, also while the shop runs, or without it on a new shop that
+    /// sells the sample products. So nothing of it is charged, mailed or kept.
+    #[command(after_long_help = EXIT_CODES)]
+    Step(step::Options),
+    /// Serve a workflow of five steps that do nothing, to measure the engine
+    ///
+    /// POST a JSON object with an `order_id` to /noop?wait=25. The answer is the result of the last step.
+    #[command(after_long_help = EXIT_CODES)]
+    Noop(noop::Options),
+    /// Measure the engine: latency, throughput and processor time of five steps that do nothing
+    ///
+    /// It runs `checkout_local noop` in a process of its own. A build with `--profile local` is the one that counts, on a machine that does
+    /// nothing else.
+    #[command(after_long_help = EXIT_CODES)]
+    Measure(measure::Options),
 }
 
 #[tokio::main]
@@ -56,6 +76,9 @@ async fn main() -> ExitCode {
         Command::Serve(options) => serve::serve(options).await,
         Command::Demo => demo::demo().await,
         Command::Backup(options) => backup::backup(&options),
+        Command::Step(options) => step::step(&options).await,
+        Command::Noop(options) => noop::noop(options).await,
+        Command::Measure(options) => measure::measure(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

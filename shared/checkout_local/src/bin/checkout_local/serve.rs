@@ -7,10 +7,10 @@ use crate::{
 };
 use checkout_api::Limits;
 use clap::{Args, ValueEnum};
-use std::{path::PathBuf, process, sync::Arc};
+use std::{path::PathBuf, process};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::Notify,
+    sync::oneshot,
 };
 use tracing::Level;
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
@@ -35,8 +35,9 @@ pub(crate) struct Options {
     checkouts_per_email: u32,
 }
 
+/// The form of the log.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Log {
+pub(crate) enum Log {
     /// A JSON object a line
     Json,
     /// Text for people
@@ -48,10 +49,8 @@ enum Log {
 /// # Errors
 /// See [`Failure`].
 pub(crate) async fn serve(options: Options) -> Result<(), Failure> {
-    init_logging(options.log);
-    let no_signals = |error| Failure::Other(format!("signals cannot be received: {error}"));
-    let signals =
-        (signal(SignalKind::terminate()).map_err(no_signals)?, signal(SignalKind::interrupt()).map_err(no_signals)?);
+    init_logging(options.log, Level::INFO);
+    let stop = until_a_signal()?;
     let settings = Settings {
         data: options.data,
         customers_port: options.port,
@@ -68,14 +67,24 @@ pub(crate) async fn serve(options: Options) -> Result<(), Failure> {
     ))?;
     say(format_args!("data       {}", settings.data.display()))?;
     say("Ctrl-C stops it.")?;
-    let stop = Arc::new(Notify::new());
-    tokio::spawn(stop_at_a_signal(signals, stop.clone()));
-    server.run(async move { stop.notified().await }).await?;
+    server.run(stop).await?;
     say("stopped")
 }
 
+/// Returns a future that is done at the first SIGTERM or SIGINT. The second one ends the process.
+///
+/// # Errors
+/// Signals cannot be received.
+pub(crate) fn until_a_signal() -> Result<impl Future<Output = ()>, Failure> {
+    let receive = |kind| signal(kind).map_err(|error| Failure::Other(format!("signals cannot be received: {error}")));
+    let signals = (receive(SignalKind::terminate())?, receive(SignalKind::interrupt())?);
+    let (stopping, stopped) = oneshot::channel();
+    tokio::spawn(stop_at_a_signal(signals, stopping));
+    Ok(async move { drop(stopped.await) })
+}
+
 /// Stops at the first signal, and ends the process at the second.
-async fn stop_at_a_signal((mut terminate, mut interrupt): (Signal, Signal), stop: Arc<Notify>) {
+async fn stop_at_a_signal((mut terminate, mut interrupt): (Signal, Signal), stopping: oneshot::Sender<()>) {
     let mut next = async || {
         tokio::select! {
             _ = terminate.recv() => SignalKind::terminate(),
@@ -84,16 +93,18 @@ async fn stop_at_a_signal((mut terminate, mut interrupt): (Signal, Signal), stop
     };
     next().await;
     tracing::info!("stopping: open requests and steps are finished; a second signal ends the process at once");
-    stop.notify_one();
+    // Nobody waits if the program ends already.
+    let _ = stopping.send(());
     let second = next().await;
     // As a shell says what has ended a process.
     process::exit(128 + second.as_raw_value());
 }
 
-fn init_logging(log: Log) {
+/// Logs to stderr. `level` counts unless the variable `RUST_LOG` says otherwise.
+pub(crate) fn init_logging(log: Log, level: Level) {
     let wanted = std::env::var("RUST_LOG").unwrap_or_default();
     let targets = wanted.parse().unwrap_or_else(|_| Targets::new());
-    let targets = if wanted.is_empty() { targets.with_default(Level::INFO) } else { targets };
+    let targets = if wanted.is_empty() { targets.with_default(level) } else { targets };
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let registry = tracing_subscriber::registry().with(targets);
     match log {

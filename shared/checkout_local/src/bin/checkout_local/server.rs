@@ -1,30 +1,26 @@
 //! The shop as a whole: its files, its steps and its two ports.
 
-use crate::failure::Failure;
+use crate::failure::{Failure, other};
 use checkout::{EmailAddress, Product, Shop, Storefront, reconciliation::Reconciliation};
 use checkout_api::Limits;
 use checkout_local::{GATEWAY_SCHEMA, LocalShop, Outbox, SCHEMA};
+use futures::future::try_join_all;
 use http_api::TaskKeys;
 use std::{
-    fs,
     net::SocketAddr,
-    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 use stepwell::{Client, Runtime, System};
 use stepwell_local::{
-    DEFAULT_SLOTS, File, Host, Local,
+    DEFAULT_SLOTS, File, Host, Local, create_folder,
     http::{self, Secret},
 };
 use tokio::{net::TcpListener, sync::watch};
 
 /// The products that an empty catalogue begins with.
 const PRODUCTS: &str = include_str!("../../../../../infra/products.json");
-
-/// The name of the shop's file in the folder of all data.
-pub(crate) const SHOP_FILE: &str = "shop.sqlite";
 
 /// The sender of the e-mails.
 const SENDER: &str = "orders@shop.example";
@@ -59,6 +55,48 @@ pub(crate) struct Server {
     pub(crate) token: PathBuf,
 }
 
+/// The shop's file in the folder of all data.
+pub(crate) const SHOP: &str = "shop.sqlite";
+
+/// The file of the simulated gateway.
+pub(crate) const GATEWAY: &str = "gateway.sqlite";
+
+/// The folder of the e-mails.
+pub(crate) const MAIL: &str = "mail";
+
+/// The files of a shop.
+pub(crate) struct Files {
+    pub(crate) file: File,
+    pub(crate) gateway: File,
+    pub(crate) shop: LocalShop,
+}
+
+impl Files {
+    /// Opens the files in this folder, or creates them.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub(crate) fn open(data: &Path) -> Result<Self, Failure> {
+        // The lock of the first file guards the whole folder.
+        let file = File::open(&data.join(SHOP), &[stepwell_local::SCHEMA, SCHEMA])?;
+        let gateway = File::open(&data.join(GATEWAY), &[GATEWAY_SCHEMA])?;
+        let mail = data.join(MAIL);
+        let sender: EmailAddress = SENDER.parse().map_err(other)?;
+        let outbox = Outbox::open(&mail, sender).map_err(|source| Failure::Folder { path: mail, source })?;
+        let shop = LocalShop::new(file.clone(), gateway.clone(), outbox);
+        Ok(Self { file, gateway, shop })
+    }
+}
+
+/// Fills an empty catalogue.
+pub(crate) async fn load_products(shop: &LocalShop) -> Result<(), Failure> {
+    if shop.all_products().await?.is_empty() {
+        let products: Vec<Product> = serde_json::from_str(PRODUCTS).map_err(other)?;
+        shop.load_products(products).await?;
+    }
+    Ok(())
+}
+
 impl Server {
     /// Opens the shop's files and ports.
     ///
@@ -66,25 +104,17 @@ impl Server {
     /// See [`Failure`].
     pub(crate) async fn open(settings: &Settings) -> Result<Self, Failure> {
         let data = settings.data.as_path();
-        create_folder(data)?;
-        // The lock of the first file guards the whole folder.
-        let file = File::open(&data.join(SHOP_FILE), &[stepwell_local::SCHEMA, SCHEMA])?;
-        let gateway = File::open(&data.join("gateway.sqlite"), &[GATEWAY_SCHEMA])?;
+        let no_folder = |source| Failure::Folder { path: data.to_owned(), source };
+        create_folder(data).map_err(no_folder)?;
+        let Files { file, gateway, shop } = Files::open(data)?;
         let token = data.join("operator-token");
         let operator_token = Secret::load_or_create(&token)?;
         let secret = Secret::load_or_create(&data.join("task-key"))?;
         let keys = TaskKeys::new(secret.expose(), []).map_err(other)?;
-        let mail = data.join("mail");
-        let sender: EmailAddress = SENDER.parse().map_err(other)?;
-        let outbox = Outbox::open(&mail, sender).map_err(|source| Failure::Folder { path: mail, source })?;
         let customers = http::listen(settings.customers_port).await?;
         let operators = http::listen(settings.operators_port).await?;
 
-        let shop = LocalShop::new(file.clone(), gateway.clone(), outbox);
-        if shop.all_products().await?.is_empty() {
-            let products: Vec<Product> = serde_json::from_str(PRODUCTS).map_err(other)?;
-            shop.load_products(products).await?;
-        }
+        load_products(&shop).await?;
         let local = Local::new(file, System).await?;
         let engine = Client::new(local.clone(), local.clone(), System);
         let host = host(&local, &shop, &engine)?;
@@ -114,29 +144,61 @@ impl Server {
     /// # Errors
     /// A port or the file failed.
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Failure> {
-        let (stopping, stopped) = watch::channel(false);
-        let is_stopped = || {
-            let mut stopped = stopped.clone();
-            // An error says that all has ended.
-            async move { drop(stopped.wait_for(|stopped| *stopped).await) }
-        };
-        let serve = |(listener, _, router)| http::serve(listener, router, is_stopped(), GRACE);
-        let stop = async {
-            stop.await;
-            stopping.send_replace(true);
-            std::future::pending().await
-        };
-        let all = async {
-            let ports = async { tokio::try_join!(serve(self.customers), serve(self.operators)).map_err(other) };
-            let host = async { self.host.run(is_stopped(), GRACE).await.map_err(Failure::from) };
-            tokio::try_join!(ports, host).map(drop)
-        };
+        let ports = [self.customers, self.operators].map(|(listener, _, router)| (listener, router));
         tokio::select! {
-            done = all => done,
-            done = stop => done,
+            done = run(self.host, ports, stop) => done,
             broken = self.gateway.broken() => Err(broken.into()),
         }
     }
+}
+
+/// Runs a host and its ports until `stop`. Returns when what was open is done, or after [`GRACE`].
+///
+/// # Errors
+/// A port or the file failed.
+pub(crate) async fn run(
+    host: Host<System>,
+    ports: impl IntoIterator<Item = (TcpListener, axum::Router)>,
+    stop: impl Future<Output = ()>,
+) -> Result<(), Failure> {
+    let (stopping, stopped) = watch::channel(false);
+    let is_stopped = || {
+        let mut stopped = stopped.clone();
+        // An error says that all has ended.
+        async move { drop(stopped.wait_for(|stopped| *stopped).await) }
+    };
+    let serve = |(listener, router)| http::serve(listener, router, is_stopped(), GRACE);
+    let stop = async {
+        stop.await;
+        stopping.send_replace(true);
+        std::future::pending().await
+    };
+    let all = async {
+        let ports = async { try_join_all(ports.into_iter().map(serve)).await.map_err(other) };
+        let host = async { host.run(is_stopped(), GRACE).await.map_err(Failure::from) };
+        tokio::try_join!(ports, host).map(drop)
+    };
+    tokio::select! {
+        done = all => done,
+        done = stop => done,
+    }
+}
+
+/// Hosts all steps and compensations.
+pub(crate) fn host_steps<A: Runtime + Clone + 'static>(
+    local: &Local<A>,
+    shop: &LocalShop,
+    runtime: A,
+) -> Result<Host<A>, Failure> {
+    let workflow = checkout::workflow().map_err(other)?;
+    let mut host = Host::new(local.clone(), runtime);
+    macro_rules! step {
+        ($name:literal, $($library:tt)+) => {
+            host.step(&workflow, $name, DEFAULT_SLOTS, $($library)+::step(shop).map_err(other)?);
+        };
+    }
+    tasks_api::each_checkout_step!(step);
+    Ok(host)
 }
 
 /// Hosts all steps and compensations, and what is done each hour.
@@ -145,14 +207,7 @@ fn host(
     shop: &LocalShop,
     engine: &Client<Local<System>, Local<System>, System>,
 ) -> Result<Host<System>, Failure> {
-    let workflow = checkout::workflow().map_err(other)?;
-    let mut host = Host::new(local.clone(), System);
-    macro_rules! step {
-        ($name:literal, $($library:tt)+) => {
-            host.step(&workflow, $name, DEFAULT_SLOTS, $($library)+::step(shop).map_err(other)?);
-        };
-    }
-    tasks_api::each_checkout_step!(step);
+    let mut host = host_steps(local, shop, System)?;
     let gateway = shop.gateway().map_err(other)?;
     let reconciliation = Arc::new(Reconciliation::new(shop.clone(), gateway, engine.clone()));
     host.every(HOUR, "reconciliation", move || {
@@ -174,14 +229,4 @@ fn host(
         }
     });
     Ok(host)
-}
-
-/// Makes the folder, for its owner only, unless it is there.
-fn create_folder(path: &Path) -> Result<(), Failure> {
-    let created = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    created.map_err(|source| Failure::Folder { path: path.to_owned(), source })
-}
-
-fn other(error: impl std::fmt::Display) -> Failure {
-    Failure::Other(error.to_string())
 }

@@ -330,6 +330,12 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         self.engine.shown(id).await
     }
 
+    /// Returns when the task may have ended since this call. Whoever waits for its end reads its [snapshot](Self::snapshot) then. Most stores
+    /// cannot tell, and then it never returns.
+    pub fn changed(&self, id: TaskId) -> impl Future<Output = ()> + Send {
+        self.engine.changed(id)
+    }
+
     /// Sends messages to the roots that are still pending, because the start that wrote this task may have broken off before
     /// its sends. A root that a worker has claimed has had its message.
     async fn wake_untouched_roots(&self, snapshot: &TaskSnapshot) -> Result<(), EngineError> {

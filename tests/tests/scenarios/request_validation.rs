@@ -2,16 +2,19 @@
 //! next to the code cover the rules and their texts: those of values in `shared/checkout/src/workflow.rs`, those of
 //! bodies in `shared/http_api/src/tests.rs`.
 
+use crate::backend::Backend;
 use serde_json::{Value, json};
-use stepwell_tests::stack::{Product, Stack};
+use stepwell_tests::shop::Product;
 
-/// Asserts that no task was started from anything with this text in it.
-async fn assert_nothing_started(stack: &Stack, product: &Product) {
-    let marks = product.email();
-    let tasks = stack.scan(stack.tasks_table()).await;
-    let mut contexts = tasks.iter().filter_map(|item| item.get("context")?.as_s().ok());
-    assert!(!contexts.any(|context| context.contains(&marks)), "a task was started all the same");
-    assert_eq!(product.stock().await, 5);
+on_both_backends! {
+    every_violation_is_reported_with_its_path,
+    request_in_another_encoding_is_validated_too,
+}
+
+/// Asserts that no task was started for this product's customers, and that none of its units is gone.
+async fn assert_nothing_started(shop: &impl Backend, product: &Product) {
+    assert_eq!(shop.tasks_with(&product.email()).await, 0, "a task was started all the same");
+    assert_eq!(shop.stock(product.id).await, 5);
 }
 
 fn paths(answer: &Value) -> Vec<&str> {
@@ -26,17 +29,15 @@ fn paths(answer: &Value) -> Vec<&str> {
     paths
 }
 
-#[tokio::test]
-async fn every_violation_is_reported_with_its_path() {
-    let stack = Stack::from_env().await;
-    let product = stack.product(2_500, 5).await;
+async fn every_violation_is_reported_with_its_path<B: Backend>() {
+    let (shop, [product]) = B::open([(2_500, 5)]).await;
     let request = json!({"checkout": {
         "cart_items": [{"product_id": product.id, "quantity": 0}, {"quantity": -3}, 7],
         "payment_info": {"token": "", "amount": "100.00"},
         "customer_info": {"email": format!("no address {}", product.email())},
         "priority": "yesterday",
     }});
-    let answer = stack.api.checkout(&request).await.expect(422);
+    let answer = shop.api().checkout(&request).await.expect(422);
     assert_eq!((&answer["success"], &answer["error"]), (&json!(false), &json!("Invalid checkout data")));
     assert_eq!(
         paths(&answer),
@@ -52,13 +53,12 @@ async fn every_violation_is_reported_with_its_path() {
             "/checkout/priority",
         ]
     );
-    assert_nothing_started(&stack, &product).await;
+    assert_nothing_started(&shop, &product).await;
 }
 
-#[tokio::test]
-async fn request_in_another_encoding_is_validated_too() {
-    let stack = Stack::from_env().await;
-    let no_text = stack.api.request("POST", "/checkout").body(vec![0xff, 0xfe, 0x00, 0x01]);
-    assert!(stack.api.answer(no_text).await.expect(400)["error"].is_string());
-    stack.api.post("/checkout", "x".repeat(1_000_000)).await.expect(413);
+async fn request_in_another_encoding_is_validated_too<B: Backend>() {
+    let (shop, []) = B::open([]).await;
+    let no_text = shop.api().request("POST", "/checkout").body(vec![0xff, 0xfe, 0x00, 0x01]);
+    assert!(shop.api().answer(no_text).await.expect(400)["error"].is_string());
+    shop.api().post("/checkout", "x".repeat(1_000_000)).await.expect(413);
 }

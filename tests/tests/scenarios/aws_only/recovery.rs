@@ -18,7 +18,7 @@ use stepwell::{
 };
 use stepwell_aws::DynamoTable;
 use stepwell_tests::{
-    stack::{Product, Stack},
+    stack::{Stack, TemporaryProduct},
     until,
 };
 
@@ -26,7 +26,7 @@ use stepwell_tests::{
 const TWO_MINUTES: Duration = Duration::from_secs(120);
 
 /// Writes the task of a checkout that was started so long ago, and sends no message: its start died after the write.
-async fn lost_start(stack: &Stack, product: &Product, ago: Duration) -> String {
+async fn lost_start(stack: &Stack, product: &TemporaryProduct, ago: Duration) -> String {
     let workflow = checkout::workflow().unwrap();
     let context = product.request(1, "test_success_visa")["checkout"].to_string();
     let created_at = Timestamp::from_millis(System.now().as_millis() - i64::try_from(ago.as_millis()).unwrap());

@@ -1,20 +1,24 @@
 //! The gateway's answers and their effect on a checkout. The samples cover most kinds of token (`events.rs`), the
 //! shop's `test_card.rs` all.
 
+use crate::backend::{Backend, Reservation};
 use checkout::{customer_text, testing::steps};
 use serde_json::json;
-use stepwell_tests::{
-    stack::{Stack, is_standing_reservation},
-    until,
-};
+use stepwell_tests::until;
+
+on_both_backends! {
+    declined_card_fails_at_the_first_attempt,
+    declined_checkout_completes_with_another_card,
+    checkout_is_retried_until_the_gateway_recovers,
+    lost_answer_of_the_gateway_is_settled_by_the_next_attempt,
+    retry_waits_as_long_as_the_gateway_rate_limit_asks,
+}
 
 const PAYMENT: &str = "process_payment";
 
-#[tokio::test]
-async fn declined_card_fails_at_the_first_attempt() {
-    let stack = Stack::from_env().await;
-    let product = stack.product(2_500, 5).await;
-    let (task, status, details) = stack.api.run(&product.request(1, "test_insufficient_funds")).await;
+async fn declined_card_fails_at_the_first_attempt<B: Backend>() {
+    let (shop, [product]) = B::open([(2_500, 5)]).await;
+    let (task, status, details) = shop.api().run(&product.request(1, "test_insufficient_funds")).await;
 
     assert_eq!(status["status"], "failed", "{status}");
     assert_eq!(status["task_id"], task);
@@ -26,7 +30,7 @@ async fn declined_card_fails_at_the_first_attempt() {
     let reason = &details.attempts(PAYMENT)[0]["error"]["message"];
     assert!(reason.as_str().unwrap().contains("insufficient funds"), "{reason}");
     assert_eq!(stepwell_tests::shop::cents(&status["charged"]), 0);
-    assert_eq!(status["retry_url"], format!("/retry_checkout/{task}?key={}", stack.api.task_key(&task)));
+    assert_eq!(status["retry_url"], format!("/retry_checkout/{task}?key={}", shop.api().task_key(&task)));
     assert!(status["retry_until"].is_string(), "{status}");
 
     let before = steps::before(PAYMENT);
@@ -38,64 +42,55 @@ async fn declined_card_fails_at_the_first_attempt() {
     assert_eq!(details.states(), steps::all().into_iter().map(|step| (step, state(step))).collect::<Vec<_>>());
     assert_eq!(details.outcomes(PAYMENT), ["permanent_error"]);
     assert_eq!(details.attempts(PAYMENT)[0]["next_retry_at"], json!(null));
-    assert_eq!(stack.charges(&task).await, [0; 0]);
-    let reservations = stack.of_task("reservations", &task).await;
-    assert!(reservations.len() == 1 && is_standing_reservation(&reservations[0]), "{reservations:?}");
-    assert_eq!(product.stock().await, 4, "the unit stays held until the checkout is compensated");
+    assert_eq!(shop.charges(&task).await, [0; 0]);
+    assert_eq!(shop.reservations(&task).await, [Reservation::Held]);
+    assert_eq!(shop.stock(product.id).await, 4, "the unit stays held until the checkout is compensated");
 }
 
-#[tokio::test]
-async fn declined_checkout_completes_with_another_card() {
-    let stack = Stack::from_env().await;
-    let product = stack.product(2_500, 5).await;
-    let (task, status, _) = stack.api.run(&product.request(1, "test_declined_visa")).await;
-    let tokens = async || stack.of_task("card_tokens", &task).await.len();
-    assert_eq!((&status["error"]["code"], tokens().await), (&json!("PAYMENT_DECLINED"), 1), "{status}");
+async fn declined_checkout_completes_with_another_card<B: Backend>() {
+    let (shop, [product]) = B::open([(2_500, 5)]).await;
+    let (task, status, _) = shop.api().run(&product.request(1, "test_declined_visa")).await;
+    assert_eq!(status["error"]["code"], "PAYMENT_DECLINED", "{status}");
+    assert_eq!(shop.card_tokens(&task).await, 1);
 
     let body = json!({"payment_info": {"token": "test_success_amex"}});
-    let retried = stack.api.post(status["retry_url"].as_str().unwrap(), body.to_string()).await;
+    let retried = shop.api().post(status["retry_url"].as_str().unwrap(), body.to_string()).await;
     assert_eq!(retried.status, 202, "{}", retried.text);
-    let status = stack.api.until_ended(&task).await;
+    let status = shop.api().until_ended(&task).await;
     assert_eq!(status["status"], "completed", "{status}");
-    assert_eq!(stack.charges(&task).await, [product.total_cents(1)]);
-    assert_eq!(stack.api.details(&task).await.step(PAYMENT)["result"]["payment_method_type"], "amex");
-    assert_eq!(tokens().await, 0, "the card's token is deleted once the card is charged");
+    assert_eq!(shop.charges(&task).await, [product.total_cents(1)]);
+    assert_eq!(shop.api().details(&task).await.step(PAYMENT)["result"]["payment_method_type"], "amex");
+    assert_eq!(shop.card_tokens(&task).await, 0, "the card's token is deleted once the card is charged");
 }
 
-#[tokio::test]
-async fn checkout_is_retried_until_the_gateway_recovers() {
-    let stack = Stack::from_env().await;
-    let product = stack.product(2_500, 5).await;
-    let (task, status, details) = stack.api.run(&product.request(1, "test_temp_fail_2_visa")).await;
+async fn checkout_is_retried_until_the_gateway_recovers<B: Backend>() {
+    let (shop, [product]) = B::open([(2_500, 5)]).await;
+    let (task, status, details) = shop.api().run(&product.request(1, "test_temp_fail_2_visa")).await;
     assert_eq!(status["status"], "completed", "{status}");
     assert_eq!(details.outcomes(PAYMENT), ["retryable_error", "retryable_error", "complete"]);
     for attempt in &details.attempts(PAYMENT)[..2] {
         assert_eq!(attempt["error"]["code"], "GATEWAY_TEMPORARY_FAILURE", "{attempt}");
         assert!(attempt["next_retry_at"].is_string(), "{attempt}");
     }
-    assert_eq!(stack.charges(&task).await, [product.total_cents(1)]);
+    assert_eq!(shop.charges(&task).await, [product.total_cents(1)]);
 }
 
 /// The card was charged, so the second attempt must not charge it again.
-#[tokio::test]
-async fn lost_answer_of_the_gateway_is_settled_by_the_next_attempt() {
-    let stack = Stack::from_env().await;
-    let product = stack.product(2_500, 5).await;
-    let (task, status, details) = stack.api.run(&product.request(1, "test_answerlost_visa")).await;
+async fn lost_answer_of_the_gateway_is_settled_by_the_next_attempt<B: Backend>() {
+    let (shop, [product]) = B::open([(2_500, 5)]).await;
+    let (task, status, details) = shop.api().run(&product.request(1, "test_answerlost_visa")).await;
     assert_eq!(status["status"], "completed", "{status}");
     assert_eq!(details.outcomes(PAYMENT), ["retryable_error", "complete"]);
     assert_eq!(details.attempts(PAYMENT)[0]["error"]["code"], "GATEWAY_TIMEOUT");
-    assert_eq!(stack.charges(&task).await, [product.total_cents(1)]);
+    assert_eq!(shop.charges(&task).await, [product.total_cents(1)]);
 }
 
-#[tokio::test]
-async fn retry_waits_as_long_as_the_gateway_rate_limit_asks() {
-    let stack = Stack::from_env().await;
-    let product = stack.product(2_500, 5).await;
-    let task = stack.api.start(&product.request(1, "test_rate_limit_visa")).await;
+async fn retry_waits_as_long_as_the_gateway_rate_limit_asks<B: Backend>() {
+    let (shop, [product]) = B::open([(2_500, 5)]).await;
+    let task = shop.api().start(&product.request(1, "test_rate_limit_visa")).await;
 
     let details = until("the first attempt's end", async || {
-        let details = stack.api.details(&task).await;
+        let details = shop.api().details(&task).await;
         (details.step(PAYMENT)["status"] == "retrying").then_some(details)
     })
     .await;
@@ -106,10 +101,10 @@ async fn retry_waits_as_long_as_the_gateway_rate_limit_asks() {
     let wait = moment("next_retry_at").since(moment("finished_at")).as_secs();
     assert!((30..=45).contains(&wait), "{wait} s are not what the gateway has asked for, and up to half as much more");
 
-    assert_eq!(stack.api.until_ended(&task).await["status"], "completed");
-    let details = stack.api.details(&task).await;
+    assert_eq!(shop.api().until_ended(&task).await["status"], "completed");
+    let details = shop.api().details(&task).await;
     assert_eq!(details.outcomes(PAYMENT), ["retryable_error", "complete"]);
     let second: stepwell::Timestamp = details.attempts(PAYMENT)[1]["started_at"].as_str().unwrap().parse().unwrap();
     assert!(second >= moment("next_retry_at"), "the second attempt did not wait: {}", details.step(PAYMENT));
-    assert_eq!(stack.charges(&task).await, [product.total_cents(1)]);
+    assert_eq!(shop.charges(&task).await, [product.total_cents(1)]);
 }

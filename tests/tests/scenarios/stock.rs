@@ -1,5 +1,6 @@
 //! The stock: concurrent checkouts never sell more than there is, and nobody is charged for what is gone.
 
+use crate::backend::{Backend, Reservation};
 use futures::{
     future::join_all,
     stream::{self, StreamExt},
@@ -7,11 +8,12 @@ use futures::{
 use serde_json::Value;
 use std::time::Duration;
 use stepwell::TaskId;
-use stepwell_tests::{
-    shop::request,
-    stack::{Item, Stack, is_standing_reservation},
-    until_within,
-};
+use stepwell_tests::{shop::request, until_within};
+
+on_both_backends! {
+    concurrent_checkouts_sell_exactly_the_stock,
+    flash_sale_charges_only_for_the_pieces_that_there_are,
+}
 
 /// The most requests at a time. The emulator starts a process for each, and more use up its time for them.
 const AT_ONCE: usize = 60;
@@ -24,24 +26,22 @@ fn setting(name: &str, default: usize) -> usize {
     std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }
 
-#[tokio::test]
-async fn concurrent_checkouts_sell_exactly_the_stock() {
+async fn concurrent_checkouts_sell_exactly_the_stock<B: Backend>() {
     const CROWD: i64 = 12;
     const LEFT: i64 = 5;
-    let stack = Stack::from_env().await;
     // Every customer wants both products, of which one is plentiful. Nobody may get one without the other. Half of the
     // carts list them in the opposite order.
-    let (scarce, plenty) = (stack.product(1_000, LEFT).await, stack.product(500, 100).await);
+    let (shop, [scarce, plenty]) = B::open([(1_000, LEFT), (500, 100)]).await;
     let mut cart = [(scarce.id, scarce.price_cents, 1), (plenty.id, plenty.price_cents, 1)];
     let there = request(&cart, "test_success_visa", &scarce.email());
     cart.reverse();
     let back = request(&cart, "test_success_visa", &scarce.email());
     let wishes = [&there, &back].into_iter().cycle().take(usize::try_from(CROWD).unwrap());
-    let ends = join_all(wishes.map(|wish| stack.api.run(wish))).await;
+    let ends = join_all(wishes.map(|wish| shop.api().run(wish))).await;
 
     let (mut orders, mut refused) = (0, 0);
     for (task, status, _) in &ends {
-        let made = stack.orders(task).await.len();
+        let made = shop.orders(task).await;
         if status["status"] == "completed" {
             orders += 1;
             assert_eq!(made, 1, "{status}");
@@ -49,26 +49,24 @@ async fn concurrent_checkouts_sell_exactly_the_stock() {
             refused += 1;
             assert_eq!(status["error"]["code"], "INSUFFICIENT_STOCK", "{status}");
             assert_eq!(made, 0, "{status}");
-            assert!(!stack.of_task("reservations", task).await.iter().any(is_standing_reservation), "{status}");
+            assert!(shop.reservations(task).await.iter().all(|it| *it == Reservation::Released), "{status}");
         }
     }
     assert_eq!((orders, refused), (LEFT, CROWD - LEFT));
-    assert_eq!(scarce.stock().await, 0);
-    assert_eq!(plenty.stock().await, 100 - LEFT);
+    assert_eq!(shop.stock(scarce.id).await, 0);
+    assert_eq!(shop.stock(plenty.id).await, 100 - LEFT);
 }
 
 /// `tests/long.sh flash-sale` runs it with 500 buyers for 20 pieces.
-#[tokio::test]
-async fn flash_sale_charges_only_for_the_pieces_that_there_are() {
+async fn flash_sale_charges_only_for_the_pieces_that_there_are<B: Backend>() {
     let (buyers, pieces) = (setting("STEPWELL_BUYERS", 60), setting("STEPWELL_PIECES", 5));
-    let stack = Stack::from_env().await;
-    let product = stack.product(1_000, pieces.try_into().unwrap()).await;
+    let (shop, [product]) = B::open([(1_000, pieces.try_into().unwrap())]).await;
     let wish = product.request(1, "test_success_visa");
     let started = stream::iter(0..buyers).map(async |_| {
         let key = TaskId::new().to_string();
         // Where an emulator with too much to do refuses or drops it, it is sent again with the same key, as a page does.
         let accepted = until_within(PATIENCE, "the checkout to be accepted", async || {
-            let answer = stack.api.try_answer(stack.api.checkout_request(&wish, &key)).await;
+            let answer = shop.api().try_answer(shop.api().checkout_request(&wish, &key)).await;
             answer.ok().filter(|answer| answer.status < 500)
         });
         accepted.await.task_id()
@@ -77,7 +75,7 @@ async fn flash_sale_charges_only_for_the_pieces_that_there_are() {
     // A few are asked for at a time, so that the questions do not keep the checkouts from running.
     let ends = stream::iter(started).map(async |task| {
         let ended = until_within(PATIENCE, "the end of a checkout", async || {
-            let answer = stack.api.get(&format!("/order_status/{task}")).await;
+            let answer = shop.api().get(&format!("/order_status/{task}")).await;
             (answer.status < 500).then(|| answer.expect(200)).filter(|status| status["status"] != "processing")
         });
         let status = ended.await;
@@ -92,14 +90,12 @@ async fn flash_sale_charges_only_for_the_pieces_that_there_are() {
         assert_eq!(status["error"]["code"], "INSUFFICIENT_STOCK", "{status}");
         assert_eq!(status["failed_step"], "validate_cart", "{status}");
         // A charge that was refunded would still be there.
-        assert_eq!(stack.of_task("payments", task).await, [], "charged for nothing: {status}");
+        assert_eq!(shop.payments(task).await, [], "charged for nothing: {status}");
     }
     for (task, status) in sold {
-        assert_eq!(stack.charges(task).await, [product.total_cents(1)], "{status}");
-        assert_eq!(stack.orders(task).await.len(), 1, "{status}");
-        let reservations = stack.of_task("reservations", task).await;
-        let taken = |item: &Item| is_standing_reservation(item) && item["state"].as_s().is_ok_and(|it| it == "taken");
-        assert!(reservations.len() == 1 && taken(&reservations[0]), "{reservations:?}");
+        assert_eq!(shop.charges(task).await, [product.total_cents(1)], "{status}");
+        assert_eq!(shop.orders(task).await, 1, "{status}");
+        assert_eq!(shop.reservations(task).await, [Reservation::Taken], "{status}");
     }
-    assert_eq!(product.stock().await, 0);
+    assert_eq!(shop.stock(product.id).await, 0);
 }
