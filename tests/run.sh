@@ -8,6 +8,7 @@
 #   unit        unit, property and documentation tests, whole tasks over the engine's harness, the checkout's scenarios and
 #               the shop's rules in memory, the protocol's model, and the engine over one SQLite file; needs no stack
 #   new_step    `stepwell new step` adds a step to a copy of this repository, and the copy is linted and tested
+#   one_machine the program of one machine, killed 50 times while customers buy; and its files after 500 power cuts
 #   simulation  100,000 simulated runs of the engine, and 10,000 each over a store that holds its own messages and of two
 #               versions in one run, with every kind of fault
 #   table       the engine's and the shop's tables, queues and mail on the local stack; and with the tables on DynamoDB
@@ -32,7 +33,7 @@ set -euo pipefail
 # shellcheck source=infra/lib.sh
 source "$(dirname "$0")/../infra/lib.sh"
 
-all=(lint unit new_step simulation table faults scenarios crashes rights)
+all=(lint unit new_step one_machine simulation table faults scenarios crashes rights)
 case ${1:-} in -h | --help) usage && exit ;; esac
 for part in "$@"; do
   [[ " ${all[*]} quick " == *" $part "* ]] || die "there is no part '$part'. See tests/run.sh --help"
@@ -137,6 +138,23 @@ smallest_example() {
 new_step() {
   check "a step in the middle of the checkout, in a copy" cargo test --workspace --features lambda --test new_step -- --ignored
 }
+
+# ---- One machine -----------------------------------------------------------------------------------------------------
+
+one_machine() {
+  check "killed at any moment" durability kills::
+  if [[ $(uname) != Linux ]]; then
+    leave_out "power cut at any moment" "it needs strace, which only Linux has"
+    return
+  fi
+  check "strace" have_strace
+  check "power cut at any moment" durability power_cuts::
+}
+
+# In a subshell, so that what is missing fails the check and does not end the run.
+have_strace() (command -v strace >/dev/null || install_packages strace)
+
+durability() { cargo test --workspace --features lambda --test durability -- --ignored --nocapture "$1"; }
 
 # ---- Simulation ------------------------------------------------------------------------------------------------------
 

@@ -159,7 +159,7 @@ fn cut(events: &[Event], moments: &[(usize, Loss, Rng)]) -> Option<String> {
 }
 
 #[test]
-#[ignore = "it takes a minute and needs strace: tests/run.sh local"]
+#[ignore = "it takes a minute and needs strace: tests/run.sh one_machine"]
 fn whatever_was_answered_is_there_after_the_power_was_cut_at_any_moment() {
     let (cuts, seed) = (number("STEPWELL_CUTS", 500), seed());
     let mut rng = Rng::with_seed(seed);
