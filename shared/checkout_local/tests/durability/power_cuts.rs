@@ -44,7 +44,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A folder in memory, where the machine has one: the copies need not survive anything themselves.
 fn fast_folder() -> TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempdir()).unwrap()
+    let within = |folder: &Path| tempfile::Builder::new().prefix("power-cut-").tempdir_in(folder);
+    within(Path::new("/dev/shm")).or_else(|_| within(&std::env::temp_dir())).unwrap()
 }
 
 fn record(rng: &mut Rng) -> Vec<Event> {
