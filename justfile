@@ -18,6 +18,10 @@ demo:
 serve:
     cargo run --package checkout_local --bin checkout_local -- serve
 
+# Run the shop in one process, rebuilt and replaced after each change of a source
+dev:
+    cargo stepwell dev
+
 # Start the local stack and take six checkouts through it, step by step
 demo-lambda:
     infra/demo.sh --lambda

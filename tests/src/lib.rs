@@ -12,6 +12,7 @@
 #[cfg(test)]
 mod alarm;
 pub mod api;
+pub mod capacity;
 pub mod checkout;
 pub mod comparison;
 pub mod cost;
@@ -26,11 +27,20 @@ pub mod operators;
 pub mod outage;
 pub mod poller;
 pub mod proxy;
+pub mod queues;
 pub mod rights;
 pub mod shop;
 pub mod stack;
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+/// Locks a value. A panic ends the run, so nobody reads a value that is half changed.
+pub(crate) fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Polls until there is an answer. After a minute the test fails, naming `what` it waited for.
 pub async fn until<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {

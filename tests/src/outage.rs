@@ -8,13 +8,17 @@
 //! A run is scaled: one of [`CHECKOUTS_A_SECOND`] stands for so many, and a step's function has so many times fewer copies. What a
 //! copy does takes as long as at full scale.
 
+use crate::{
+    lock,
+    queues::{Clock, Sqs},
+};
 use futures::future::join_all;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     rc::Rc,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 use stepwell::{
@@ -22,10 +26,10 @@ use stepwell::{
     core::{
         breaker::Breaker,
         item::Key,
-        message::{Outgoing, QueueName, StepQueue},
+        message::{QueueName, StepQueue},
         state::StepState,
     },
-    ports::{Queue, QueueError, Received},
+    ports::Received,
     retryable,
     runtime::{
         breaker::ServiceBreaker,
@@ -40,7 +44,6 @@ use tokio::{
     task::{LocalSet, spawn_local},
     time::{Instant, sleep, sleep_until},
 };
-use uuid::Uuid;
 
 /// The arrivals at full scale.
 pub const CHECKOUTS_A_SECOND: u64 = 100;
@@ -131,118 +134,6 @@ pub struct Report {
     pub ended: BTreeMap<String, u64>,
 }
 
-/// Time, random numbers and task ids of a run.
-#[derive(Clone, Debug)]
-struct Clock {
-    clock: VirtualClock,
-    rng: Arc<Mutex<fastrand::Rng>>,
-}
-
-fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
-    value.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Runtime for Clock {
-    fn now(&self) -> Timestamp {
-        self.clock.now()
-    }
-
-    fn random(&self) -> f64 {
-        lock(&self.rng).f64()
-    }
-
-    fn new_task_id(&self) -> TaskId {
-        TaskId::from(Uuid::from_u128(lock(&self.rng).u128(..)))
-    }
-}
-
-/// Queues with SQS's semantics.
-#[derive(Clone, Debug)]
-struct Sqs {
-    clock: Clock,
-    state: Arc<Mutex<Messages>>,
-}
-
-#[derive(Debug, Default)]
-struct Messages {
-    queues: BTreeMap<QueueName, BTreeMap<(Timestamp, u64), Held>>,
-    /// Where the message of a receipt stands.
-    received: HashMap<String, (QueueName, (Timestamp, u64))>,
-    numbers: u64,
-}
-
-#[derive(Clone, Debug)]
-struct Held {
-    body: String,
-    receives: u32,
-}
-
-impl Sqs {
-    /// Receives a message, with the time since which it was due.
-    fn receive(&self, queue: &QueueName, visibility: Duration) -> Option<(Received, Timestamp)> {
-        let (now, mut state) = (self.clock.now(), lock(&self.state));
-        let messages = state.queues.get_mut(queue)?;
-        let entry = messages.first_entry().filter(|entry| entry.key().0 <= now)?;
-        let ((due, number), mut held) = entry.remove_entry();
-        held.receives += 1;
-        let place = (now + visibility, number);
-        let receipt = format!("{number}/{}", held.receives);
-        let received = Received {
-            id: number.to_string(),
-            body: held.body.clone(),
-            receipt: Some(receipt.clone()),
-            receives: Some(held.receives),
-            ..Received::default()
-        };
-        messages.insert(place, held);
-        state.received.insert(receipt, (queue.clone(), place));
-        Some((received, due))
-    }
-
-    fn delete(&self, receipt: &str) {
-        let mut state = lock(&self.state);
-        if let Some((queue, place)) = state.received.remove(receipt) {
-            state.queues.get_mut(&queue).expect("a queue").remove(&place);
-        }
-    }
-
-    /// The messages of a queue that are received and not visible.
-    fn in_flight(&self) -> u64 {
-        let (now, state) = (self.clock.now(), lock(&self.state));
-        let in_flight = |queue: &BTreeMap<(Timestamp, u64), Held>| {
-            queue.range((now + Duration::from_millis(1), 0)..).filter(|(_, held)| held.receives > 0).count() as u64
-        };
-        state.queues.values().map(in_flight).max().unwrap_or_default()
-    }
-}
-
-impl Queue for Sqs {
-    async fn send(&self, outgoing: &Outgoing) -> Result<(), QueueError> {
-        let body = serde_json::to_string(&outgoing.message).expect("a message is JSON");
-        let mut state = lock(&self.state);
-        state.numbers += 1;
-        let place = (self.clock.now() + outgoing.delay, state.numbers);
-        state.queues.entry(outgoing.queue()).or_default().insert(place, Held { body, receives: 0 });
-        Ok(())
-    }
-
-    async fn hide(&self, _: &QueueName, receipt: &str, wait: Duration) -> Result<(), QueueError> {
-        let mut state = lock(&self.state);
-        let due = self.clock.now() + wait;
-        if let Some((queue, place)) = state.received.remove(receipt) {
-            let messages = state.queues.get_mut(&queue).expect("a queue");
-            if let Some(held) = messages.remove(&place) {
-                messages.insert((due, place.1), held);
-            }
-        }
-        Ok(())
-    }
-
-    async fn reject(&self, body: &str, reason: &str) -> Result<(), QueueError> {
-        panic!("{reason}: {body}")
-    }
-}
-
 /// A run under way.
 struct World {
     outage: Outage,
@@ -285,12 +176,11 @@ fn back_at() -> Timestamp {
 
 impl World {
     fn new(outage: Outage) -> Rc<Self> {
-        let clock =
-            Clock { clock: VirtualClock::new(), rng: Arc::new(Mutex::new(fastrand::Rng::with_seed(outage.seed))) };
+        let clock = Clock::new(outage.seed);
         Rc::new(Self {
             outage,
             workflow: checkout::workflow().expect("the workflow"),
-            queues: Sqs { clock: clock.clone(), state: Arc::default() },
+            queues: Sqs::new(clock.clone()),
             clock,
             store: MemoryStore::default(),
             seen: Mutex::default(),
@@ -365,7 +255,11 @@ impl World {
         let script = Script::slow(move |run: StepRun| {
             lock(&begun).push(run.facts.task_id);
             let clock = clock.clone();
-            async move { call(&clock, outage.kind, calls_gateway).await }
+            async move {
+                let is_out = calls_gateway && (CALM..CALM + OUT_FOR).contains(&clock.now().since(VirtualClock::START));
+                let takes = Duration::from_millis(if calls_gateway { 300 } else { 20 });
+                call(is_out.then_some(outage.kind), takes).await
+            }
         });
         let mut number = 0_u64;
         loop {
@@ -468,7 +362,8 @@ impl World {
         let mut is_back = false;
         loop {
             sleep(Duration::from_secs(1)).await;
-            let (now, in_flight, breaker) = (self.clock.now(), self.queues.in_flight(), self.breaker());
+            let in_flight = self.queues.in_flight(|_| 1).into_values().max().unwrap_or_default();
+            let (now, breaker) = (self.clock.now(), self.breaker());
             let mut seen = self.seen();
             seen.report.most_in_flight = seen.report.most_in_flight.max(in_flight);
             match breaker {
@@ -509,24 +404,23 @@ impl World {
     }
 }
 
-/// A call of the gateway, or the work of another step.
-async fn call(clock: &Clock, kind: OutageKind, calls_gateway: bool) -> Result<Value, StepError> {
-    let now = clock.now().since(VirtualClock::START);
-    let is_out = calls_gateway && (CALM..CALM + OUT_FOR).contains(&now);
-    match kind {
-        _ if !is_out => {
-            sleep(Duration::from_millis(if calls_gateway { 300 } else { 20 })).await;
+/// A call of a service, or other work, that takes this long while the service is there.
+pub(crate) async fn call(out: Option<OutageKind>, takes: Duration) -> Result<Value, StepError> {
+    match out {
+        None => {
+            sleep(takes).await;
             Ok(json!({}))
         }
-        OutageKind::Refuses => {
+        Some(OutageKind::Refuses) => {
             sleep(Duration::from_millis(100)).await;
             Err(retryable("GATEWAY_TEMPORARY_FAILURE", "the gateway is out").from_service())
         }
-        OutageKind::Hangs => std::future::pending().await,
+        Some(OutageKind::Hangs) => std::future::pending().await,
     }
 }
 
-fn request() -> Value {
+/// A valid request of a customer.
+pub(crate) fn request() -> Value {
     json!({
         "cart_items": [{"product_id": 1, "quantity": 1}],
         "payment_info": {"token": "tok_visa", "amount": 10},

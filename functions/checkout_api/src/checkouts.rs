@@ -17,7 +17,7 @@ use stepwell::{
 const UNCONFIRMED_FOR: Duration = Duration::from_secs(60);
 
 /// How long a service may be out before new checkouts are refused. Those that have begun by then wait for it.
-const OUT_FOR: Duration = Duration::from_secs(60);
+pub const OUT_FOR: Duration = Duration::from_secs(60);
 
 /// The engine's client, the checkout's workflow, and the actors of customers' actions.
 pub(crate) struct Checkouts<T, Q, A> {

@@ -25,6 +25,7 @@ use axum::{
 use brakes::Brakes;
 pub use brakes::Limits;
 use checkout::{CardTokens, Counters, Storefront};
+pub use checkouts::OUT_FOR;
 use checkouts::{Checkouts, Paying};
 use http_api::TaskKeys;
 use products::Catalogue;

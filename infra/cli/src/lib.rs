@@ -6,6 +6,7 @@
 pub mod cfn;
 pub mod check;
 pub mod cost;
+pub mod dev;
 pub mod events;
 pub mod findings;
 mod handlers;

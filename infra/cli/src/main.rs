@@ -7,7 +7,7 @@ use std::{
     path::PathBuf,
     process::{self, ExitCode},
 };
-use stepwell_cli::{Finding, Findings, Project, check, cost, new_step, render, sizes};
+use stepwell_cli::{Finding, Findings, Project, check, cost, dev, new_step, render, sizes};
 
 /// Derives what is deployed from the workflows, and checks what has to fit together.
 #[derive(Debug, Parser)]
@@ -44,6 +44,12 @@ enum Command {
     /// The engine runs the workflow once in memory, without failures, and its calls are counted. The output states all assumptions. What
     /// the handlers themselves call is not in it.
     Cost(cost::CostOptions),
+    /// Run the shop on this machine, and rebuild and replace it after each change of a source
+    ///
+    /// A change that does not compile leaves the running program as it is, and the compiler says why. Otherwise the program is stopped, as
+    /// SIGTERM does it, and the new one goes on with all tasks of the data folder. Ctrl-C ends both.
+    #[command(after_long_help = dev::EXIT_CODES)]
+    Dev(dev::DevOptions),
     /// Create something new in the repository
     #[command(subcommand)]
     New(New),
@@ -110,6 +116,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Findings> {
             let (files, _) = render::render(&project)?;
             render::write(&project.root, &files)?
         }
+        Command::Dev(options) => return Ok(dev::run(&project.root, options)?.into()),
         Command::Reconcile { arguments } => return reconcile(&project, arguments),
     };
     // A closed output has no reader, so its error has none either.

@@ -16,8 +16,10 @@ use stepwell::core::{limits::FUNCTION_MARGIN, message::UNDELIVERABLE, names::ste
 /// Lambda's longest timeout, in seconds.
 const LONGEST_FUNCTION_SECONDS: u64 = 900;
 
-/// How many concurrent invocations a step's queue may start, unless the settings say otherwise.
-const STEP_CONCURRENCY: u32 = 10;
+/// How many concurrent invocations a step's queue may start, unless the settings say otherwise. With batches of ten a step that waits on nothing
+/// could do ten times as many checkouts as a new stack carries (`target/debug/capacity`). Lambda begins with five.
+pub const STEP_CONCURRENCY: u32 = 10;
+/// See [`STEP_CONCURRENCY`].
 const COMPENSATION_CONCURRENCY: u32 = 5;
 
 /// The largest batch of an invocation, unless the settings say otherwise.

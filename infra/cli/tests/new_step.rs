@@ -2,54 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
+mod repository;
+
+use repository::{copy_to, files, set_version};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
 use tempfile::TempDir;
 use test_case::test_case;
-
-fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
-}
-
-/// The files below a folder, by their path from it, without build output and git's own files.
-fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    fn read(root: &Path, folder: &Path, found: &mut BTreeMap<PathBuf, Vec<u8>>) {
-        for entry in fs::read_dir(root.join(folder)).unwrap() {
-            let entry = entry.unwrap();
-            let (name, path) = (entry.file_name(), folder.join(entry.file_name()));
-            if [".git", ".local", "target"].iter().any(|other| name == *other) {
-                continue;
-            }
-            if entry.file_type().unwrap().is_dir() {
-                read(root, &path, found);
-            } else {
-                found.insert(path.clone(), fs::read(root.join(path)).unwrap());
-            }
-        }
-    }
-    let mut found = BTreeMap::new();
-    read(root, Path::new(""), &mut found);
-    found
-}
-
-/// Makes a folder a copy of this repository. An unchanged file keeps its time, by which cargo decides what to build.
-fn copy_to(root: &Path) {
-    fs::create_dir_all(root).unwrap();
-    let (wanted, found) = (files(&repository()), files(root));
-    for path in found.keys().filter(|path| !wanted.contains_key(*path)) {
-        fs::remove_file(root.join(path)).unwrap();
-        // Cargo takes each folder in `functions/checkout` as a package. A folder that is not empty stays.
-        root.join(path).ancestors().skip(1).take_while(|folder| fs::remove_dir(folder).is_ok()).for_each(drop);
-    }
-    for (path, text) in wanted.iter().filter(|(path, text)| found.get(*path) != Some(text)) {
-        fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
-        fs::write(root.join(path), text).unwrap();
-    }
-}
 
 fn copy() -> TempDir {
     let copy = TempDir::new().unwrap();
@@ -265,11 +228,7 @@ fn step_in_the_middle_of_the_checkout_needs_three_manual_edits() {
     let scratch = target.join("new_step");
     let root = scratch.as_path();
     copy_to(root);
-    // Cargo identifies a package by name, version and place in its workspace. Another version lets both workspaces
-    // build into one folder.
-    let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
-    fs::write(root.join("Cargo.toml"), manifest.replacen("version = \"0.1.0\"", "version = \"0.1.0-new-step\"", 1))
-        .unwrap();
+    set_version(root, "0.1.0-new-step");
     done(root, NEW);
 
     let mut by_hand = ByHand { root, files: BTreeSet::new() };

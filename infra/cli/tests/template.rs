@@ -162,9 +162,9 @@ fn message_that_may_hang_on_a_service_has_an_invocation_of_its_own() {
         let mapping = &template.value()["Resources"][format!("Checkout{step}Messages")]["Properties"];
         (mapping["BatchSize"].as_u64().unwrap(), mapping["ScalingConfig"]["MaximumConcurrency"].as_u64().unwrap())
     };
-    assert_eq!(limits("ProcessPayment"), (1, 100));
+    assert_eq!(limits("ProcessPayment"), (1, 200), "its settings say so");
     assert_eq!(limits("RefundPayment"), (1, 50));
-    assert_eq!(limits("SendConfirmation"), (1, 100));
+    assert_eq!(limits("SendCancellation"), (1, 50));
     assert_eq!(limits("ValidateCart"), (10, 10), "it waits on the stack's own tables alone");
     assert_eq!(limits("ReleaseStock"), (10, 5));
 }

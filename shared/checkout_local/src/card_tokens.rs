@@ -1,9 +1,12 @@
-//! The tokens of the customers' cards. The file overwrites what is deleted; its log keeps it until the log is begun anew.
+//! The tokens of the customers' cards. The file overwrites what is deleted, and its log is emptied each minute.
 
 use crate::LocalShop;
 use checkout::{CardTokens, StoreError, Token};
 use rusqlite::OptionalExtension;
 use stepwell::{TaskId, Timestamp};
+
+/// The table of the tokens. A copy of the file should not have it, because a token is deleted when its card is charged.
+pub const CARD_TOKENS: &str = "card_tokens";
 
 impl CardTokens for LocalShop {
     async fn keep(&self, task: TaskId, token: &Token, expires_at: Timestamp) -> Result<(), StoreError> {

@@ -31,6 +31,7 @@ mod rows;
 mod shop;
 mod stock;
 
+pub use card_tokens::CARD_TOKENS;
 pub use gateway::{GATEWAY_SCHEMA, GatewaySimulator};
 pub use outbox::Outbox;
 pub use shop::{LocalShop, SCHEMA};

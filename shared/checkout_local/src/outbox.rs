@@ -5,9 +5,10 @@ use mail_builder::MessageBuilder;
 use std::{
     fs,
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
+use stepwell_local::create_folder;
 use uuid::Uuid;
 
 /// Writes each e-mail as a file `ID.eml` to a folder, for a person to read or a program to send. The ids are in the order of time. A
@@ -25,7 +26,7 @@ impl Outbox {
     /// The folder cannot be created.
     pub fn open(folder: &Path, sender: EmailAddress) -> io::Result<Self> {
         let folder = std::path::absolute(folder)?;
-        create(&folder)?;
+        create_folder(&folder)?;
         Ok(Self { folder, sender })
     }
 
@@ -53,17 +54,19 @@ impl Mailer for Outbox {
     }
 }
 
-fn create(folder: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
-}
-
 /// Writes the file under another name and renames it when it is whole.
 fn write(folder: &Path, name: &str, message: &[u8]) -> io::Result<()> {
-    // Somebody may have cleared it away.
-    create(folder)?;
     let part = folder.join(format!("{name}.part"));
+    let open = || fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part);
     let written = (|| {
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
+        let mut file = match open() {
+            // Somebody may have cleared the folder away.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                create_folder(folder)?;
+                open()?
+            }
+            opened => opened?,
+        };
         file.write_all(message)?;
         file.sync_all()?;
         fs::rename(&part, folder.join(format!("{name}.eml")))

@@ -7,21 +7,26 @@ use std::time::Duration;
 use stepwell::System;
 use tokio::sync::OnceCell;
 
+/// How often a client makes a call at most, the first time included.
+pub const MAX_ATTEMPTS: u32 = 5;
+
+/// The longest pause before a client repeats a call for the first time. It doubles with each repetition, and is drawn at random below that.
+pub const FIRST_BACKOFF: Duration = Duration::from_millis(50);
+
 /// Loads the AWS configuration from the environment, once for the process, so that all clients share one connection
-/// pool. A call times out after 3 s; the SDK makes 5 attempts in all.
+/// pool. A call times out after 3 s; the SDK makes [`MAX_ATTEMPTS`] attempts in all.
 ///
 /// The SDK's own variables, such as `AWS_ENDPOINT_URL` and `AWS_REGION`, select the stack.
 pub async fn aws_config() -> SdkConfig {
     static CONFIG: OnceCell<SdkConfig> = OnceCell::const_new();
     let load = || async {
-        let loader = aws_config::defaults(BehaviorVersion::latest())
-            .retry_config(RetryConfig::standard().with_max_attempts(5).with_initial_backoff(Duration::from_millis(50)))
-            .timeout_config(
-                TimeoutConfig::builder()
-                    .connect_timeout(Duration::from_secs(1))
-                    .operation_attempt_timeout(Duration::from_secs(3))
-                    .build(),
-            );
+        let retries = RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS).with_initial_backoff(FIRST_BACKOFF);
+        let loader = aws_config::defaults(BehaviorVersion::latest()).retry_config(retries).timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(Duration::from_secs(1))
+                .operation_attempt_timeout(Duration::from_secs(3))
+                .build(),
+        );
         #[cfg(feature = "crash-points")]
         let loader = loader.http_client(crate::crash::http_client());
         loader.load().await

@@ -48,7 +48,7 @@ pub async fn serve(workflow: &str, name: &str, step: impl Step) -> Result<(), Se
 
 /// The time at the end of an invocation in which a scheduled function finishes what it has begun. The watchdog's page that it is at has three
 /// rounds of ten inspections, so this is enough for a table that takes half a second a call.
-const WATCHDOG_RESERVE: Duration = Duration::from_secs(10);
+pub const WATCHDOG_RESERVE: Duration = Duration::from_secs(10);
 
 /// Serves the watchdog. Every event, whatever it holds, starts one run, bounded only by the invocation's deadline. What is
 /// left of the time is for the count of tasks that need a person. Beside it the run carries on the bulk actions. The answer is the

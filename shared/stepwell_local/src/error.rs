@@ -1,6 +1,9 @@
 //! Errors of the file.
 
-use rusqlite::ErrorCode;
+use rusqlite::{
+    ErrorCode,
+    ffi::{SQLITE_FULL, SQLITE_IOERR_SHMSIZE},
+};
 use std::{
     io,
     path::{Path, PathBuf},
@@ -37,6 +40,18 @@ pub enum OpenError {
         /// The newest version that this program knows.
         known: u32,
     },
+    /// The log beside it is the one of another file.
+    #[error(
+        "{log} is not the log of {path}, but of a file that was there before; move it away if that file is replaced, or put \
+         that file back; {path} is as it was",
+        log = log.display(), path = path.display()
+    )]
+    ForeignLog {
+        /// The file, which may be missing.
+        path: PathBuf,
+        /// The log.
+        log: PathBuf,
+    },
     /// The file, or the one that locks it, cannot be opened, created or written.
     #[error("{path}: {source}", path = path.display())]
     Io {
@@ -63,8 +78,61 @@ impl OpenError {
     pub(crate) fn sqlite(path: &Path, source: rusqlite::Error) -> Self {
         match source.sqlite_error_code() {
             Some(ErrorCode::NotADatabase) => Self::NotOurs { path: path.to_owned() },
+            _ if lacks_space(&source) => Self::io(path, io::ErrorKind::StorageFull.into()),
             _ => Self::Sqlite { path: path.to_owned(), source },
         }
+    }
+}
+
+/// Whether there is no space for the file, its log or the index of the log, which SQLite calls an I/O error.
+fn lacks_space(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    matches!(code, Some(SQLITE_FULL | SQLITE_IOERR_SHMSIZE))
+}
+
+/// The reason why no copy was made. Nothing of it is left.
+#[derive(Debug, thiserror::Error)]
+pub enum BackUpError {
+    /// The file cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The copy has the name of a file that is there.
+    #[error("{path} is there already, and is not written over; name another file", path = path.display())]
+    Exists {
+        /// The copy.
+        path: PathBuf,
+    },
+    /// The copy cannot be written.
+    #[error("the copy {path} cannot be written: {source}", path = path.display())]
+    Io {
+        /// The copy.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// SQLite cannot read the file or write the copy.
+    #[error("the copy {path} cannot be made: {source}", path = path.display())]
+    Sqlite {
+        /// The copy.
+        path: PathBuf,
+        /// The reason.
+        source: rusqlite::Error,
+    },
+}
+
+impl BackUpError {
+    pub(crate) fn io(copy: &Path, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::AlreadyExists => Self::Exists { path: copy.to_owned() },
+            _ => Self::Io { path: copy.to_owned(), source },
+        }
+    }
+
+    pub(crate) fn sqlite(copy: &Path, source: rusqlite::Error) -> Self {
+        if lacks_space(&source) {
+            return Self::io(copy, io::ErrorKind::StorageFull.into());
+        }
+        Self::Sqlite { path: copy.to_owned(), source }
     }
 }
 

@@ -7,9 +7,11 @@ use crate::{
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use std::{
     fs,
-    os::unix::fs::OpenOptionsExt,
+    io::{self, ErrorKind, Read},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 /// The mark of a file of Stepwell, in its header: "Step".
@@ -23,6 +25,9 @@ const READERS: usize = 4;
 
 /// The pages of the write-ahead log after which they are moved into the file: 16 MiB.
 const CHECKPOINT_PAGES: u32 = 4_000;
+
+/// How long writes wait for the log to be emptied while others read it. A page of a list takes less.
+const READERS_END: Duration = Duration::from_millis(100);
 
 /// The tables of one part of the program, such as the engine or the shop. The file stores the version of each part.
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +84,7 @@ impl File {
         let path = std::path::absolute(path).map_err(|source| OpenError::io(path, source))?;
         let path = &path;
         let lock = lock(path)?;
+        check_log(path)?;
         // Its log gets the same mode.
         open_for_owner(path).map_err(|source| OpenError::io(path, source))?;
         let failed = |source| OpenError::sqlite(path, source);
@@ -156,17 +162,6 @@ impl File {
         Ok(connection)
     }
 
-    /// Copies the file, as it is now, to a new file, while everything goes on.
-    ///
-    /// # Errors
-    /// The copy exists already, or it cannot be written. Then it is incomplete and may be deleted.
-    pub fn back_up(&self, copy: &Path) -> Result<(), FileError> {
-        let copy = copy.to_str().ok_or_else(|| FileError::refused("the path of the copy is not valid Unicode"))?;
-        let connection = self.reader()?;
-        connection.execute("VACUUM INTO ?", [copy])?;
-        Ok(())
-    }
-
     /// Returns at most this many free pages to the file system.
     ///
     /// # Errors
@@ -179,6 +174,23 @@ impl File {
             Ok(())
         })
         .await
+    }
+
+    /// Moves the log into the file and empties it: what was deleted is then in neither of them. Returns false if somebody reads an
+    /// older state just now; then the log stays until the next time.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub async fn empty_log(&self) -> Result<bool, FileError> {
+        let path = self.0.path.clone();
+        let empty = move |()| {
+            let connection = open_existing(&path)?;
+            connection.busy_timeout(READERS_END)?;
+            let is_busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+            Ok(!is_busy)
+        };
+        // It runs where the commits run, after one. So no write waits for a lock.
+        self.write_then(|_| Ok(()), empty).await?
     }
 
     /// Returns when a write has failed in such a way that it is not known what is on the disk. Every later write fails. The process
@@ -199,16 +211,53 @@ impl Drop for Shared {
     }
 }
 
+/// Makes a folder, and those that it is in, for their owner only. What it makes is on the disk then: a folder whose name is not yet
+/// there is lost with all that is in it when the power fails, even if that was synced.
+///
+/// # Errors
+/// A folder cannot be made, or not be put on the disk.
+pub fn create_folder(path: &Path) -> io::Result<()> {
+    let path = std::path::absolute(path)?;
+    let Some(parent) = path.parent() else { return Ok(()) };
+    if path.is_dir() {
+        // Whoever made it may have died right then. It may be in a folder that this user cannot read.
+        return sync_folder_of(&path)
+            .or_else(|error| if error.kind() == ErrorKind::PermissionDenied { Ok(()) } else { Err(error) });
+    }
+    create_folder(parent)?;
+    match fs::DirBuilder::new().mode(0o700).create(&path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => {}
+        made => made?,
+    }
+    sync_folder_of(&path)
+}
+
 /// Opens a file. If it is not there, it is made for its owner only.
-fn open_for_owner(path: &Path) -> std::io::Result<fs::File> {
+fn open_for_owner(path: &Path) -> io::Result<fs::File> {
     fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)
 }
 
-/// Locks the file for this process, by a file beside it. SQLite's own lock would keep operators from reading the file.
-fn lock(path: &Path) -> Result<fs::File, OpenError> {
+/// Opens one more connection to a file that is there.
+pub(crate) fn open_existing(path: &Path) -> rusqlite::Result<Connection> {
+    Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+}
+
+/// The path of a file beside this one, which has its name and this ending.
+pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut beside = path.as_os_str().to_owned();
-    beside.push(".lock");
-    let beside = PathBuf::from(beside);
+    beside.push(ending);
+    beside.into()
+}
+
+/// Makes the name of a new file or folder durable.
+pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Locks the file for this process, by a file beside it. SQLite's own lock would keep operators from reading the file.
+pub(crate) fn lock(path: &Path) -> Result<fs::File, OpenError> {
+    let beside = beside(path, ".lock");
     let file = open_for_owner(&beside).map_err(|source| OpenError::io(&beside, source))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -217,8 +266,33 @@ fn lock(path: &Path) -> Result<fs::File, OpenError> {
     }
 }
 
+/// Refuses a file beside the log of another one, which SQLite would apply to it. The header of a file that has a log says so; that of
+/// a copy by [`back_up`](crate::back_up) does not, until it is opened.
+pub(crate) fn check_log(path: &Path) -> Result<(), OpenError> {
+    /// Where the header says which version of the format it takes to read the file, and the version with a log.
+    const VERSION: (usize, u8) = (19, 2);
+    let log = beside(path, "-wal");
+    let failed = |source| OpenError::io(path, source);
+    let is_absent = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    match fs::metadata(&log) {
+        Ok(log) if log.len() > 0 => {}
+        Err(error) if !is_absent(&error) => return Err(failed(error)),
+        _ => return Ok(()),
+    }
+    let mut header = Vec::new();
+    match fs::File::open(path) {
+        Ok(file) => drop(file.take(100).read_to_end(&mut header).map_err(failed)?),
+        Err(error) if is_absent(&error) => {}
+        Err(error) => return Err(failed(error)),
+    }
+    match header.get(VERSION.0) {
+        Some(version) if *version == VERSION.1 => Ok(()),
+        _ => Err(OpenError::ForeignLog { path: path.to_owned(), log }),
+    }
+}
+
 /// Refuses a database of another program, before anything is written to it.
-fn check_ours(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+pub(crate) fn check_ours(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let failed = |source| OpenError::sqlite(path, source);
     let number = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, i64>(0)).map_err(failed);
     let tables = number("SELECT COUNT(*) FROM sqlite_schema")?;
@@ -230,7 +304,8 @@ fn check_ours(connection: &Connection, path: &Path) -> Result<(), OpenError> {
 
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    // The first two take effect only before the first table. `FULL` syncs the log at every commit.
+    // The first two take effect only before the first table. `FULL` syncs the log at every commit. The log that a crash has left is
+    // emptied, because on a full disk it may have taken the last of the space.
     connection.execute_batch(&format!(
         "PRAGMA auto_vacuum = INCREMENTAL;
          PRAGMA application_id = {APPLICATION_ID};
@@ -239,7 +314,8 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
          PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES};
          PRAGMA journal_size_limit = 0;
          PRAGMA secure_delete = ON;
-         PRAGMA foreign_keys = ON;"
+         PRAGMA foreign_keys = ON;
+         PRAGMA wal_checkpoint(TRUNCATE);"
     ))
 }
 

@@ -113,6 +113,14 @@ impl<A: Runtime + Clone + 'static> Host<A> {
         self.jobs.push((what, period, Box::new(move || Box::pin(job()))));
     }
 
+    /// Hands a message to the worker of a step, which has this much time, outside of all queues. Returns false if the step is not hosted.
+    pub async fn hand(&self, queue: StepQueue, message: &Received, time: Duration) -> bool {
+        let Some(worker) = self.workers.get(&queue.into()) else { return false };
+        let now = self.runtime.now();
+        worker.serve(message, &Invocation::new(message.id.clone(), now + time, now)).await;
+        true
+    }
+
     /// Runs until `stop` is done: then it takes no more messages, and waits for the deliveries in flight for at most `grace`. What is
     /// not done by then is begun anew by the next process.
     ///
@@ -225,8 +233,14 @@ impl<A: Runtime + Clone + 'static> Host<A> {
         self.every(MINUTE, "retention", move || {
             let local = local.clone();
             async move {
-                if let Err(error) = clean(&local).await {
+                if let Err(error) = delete_expired(&local).await {
                     tracing::error!(%error, "what has expired could not be deleted");
+                }
+                // On a full disk as well: its log may have taken the last of the space.
+                match local.file().empty_log().await {
+                    Ok(true) => {}
+                    Ok(false) => tracing::info!("somebody reads the file, and its log is emptied the next time"),
+                    Err(error) => tracing::error!(%error, "the log of the file could not be emptied"),
                 }
             }
         });
@@ -234,7 +248,7 @@ impl<A: Runtime + Clone + 'static> Host<A> {
 }
 
 /// Deletes what has expired, and returns its pages to the file system.
-async fn clean<A: Runtime>(local: &Local<A>) -> Result<(), FileError> {
+async fn delete_expired<A: Runtime>(local: &Local<A>) -> Result<(), FileError> {
     while local.delete_expired(CLEANED_AT_ONCE).await? > 0 {}
     local.file().shrink(CLEANED_AT_ONCE).await
 }

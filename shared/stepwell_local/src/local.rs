@@ -10,6 +10,8 @@ use crate::{
 };
 use rusqlite::Connection;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
+#[cfg(feature = "testing")]
+use stepwell::core::message::StepQueue;
 use stepwell::{
     CallError, FailureKind, Runtime, TaskId, Timestamp,
     core::{
@@ -216,6 +218,23 @@ impl<A: Runtime> Local<A> {
         }
         let receipt = receipt.to_owned();
         self.file.write(move |tx| messages::end(tx, &receipt, Disposition::Acknowledge).map(drop)).await
+    }
+
+    /// The next delivery that is held already: a settlement has made it, or the last call of [`receive`](Self::receive).
+    #[cfg(feature = "testing")]
+    pub fn take_held(&self) -> Option<Held> {
+        self.queues.take_held()
+    }
+
+    /// Puts any text into the queue of a step, as another version of the program may have.
+    ///
+    /// # Errors
+    /// The commit failed.
+    #[cfg(feature = "testing")]
+    pub async fn put(&self, queue: &StepQueue, body: &str) -> Result<(), QueueError> {
+        let (queue, now, body) = (QueueName::from(queue.clone()), self.runtime.now(), body.to_owned());
+        let name = messages::name(&queue);
+        self.write_queue("put", &queue, now, move |tx| messages::put(tx, &name, &body, now, now).map(drop)).await
     }
 
     /// When the next message is due of a queue that is served and has a free slot. There may be none after all.

@@ -54,9 +54,13 @@ pub(crate) struct Delivery<'a> {
 /// Puts a message into the queue of its step. Returns its id.
 pub(crate) fn send(tx: &Connection, outgoing: &Outgoing, now: Timestamp) -> Result<i64, FileError> {
     let body = serde_json::to_string(&outgoing.message).map_err(FileError::refused)?;
+    put(tx, &name(&outgoing.queue()), &body, now, now + outgoing.delay)
+}
+
+/// Puts any text into the queue of this [`name`]. Returns the id of the message.
+pub(crate) fn put(tx: &Connection, queue: &str, body: &str, now: Timestamp, due: Timestamp) -> Result<i64, FileError> {
     let mut insert = tx.prepare_cached("INSERT INTO messages (queue, body, sent_at, due) VALUES (?, ?, ?, ?)")?;
-    let due = now + outgoing.delay;
-    Ok(insert.insert((name(&outgoing.queue()), body, now.as_millis(), due.as_millis()))?)
+    Ok(insert.insert((queue, body, now.as_millis(), due.as_millis()))?)
 }
 
 /// Keeps a message that belongs to no step of any task.

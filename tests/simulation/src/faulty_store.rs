@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt};
 use stepwell::{
     TaskId,
     core::{
-        index::{IndexEntry, Page},
+        index::{IndexEntry, IndexPartition, Page},
         item::{Item, Key},
         settlement::{Settled, Settlement},
         snapshot::Loaded,
@@ -70,16 +70,28 @@ pub trait Transport: Send + Sync {
     }
 }
 
-/// A table behind a transport.
-#[derive(Clone, Debug)]
-pub struct FaultyStore<T> {
-    transport: T,
-    table: MemoryTable,
+/// A table that knows which index partitions are empty.
+pub trait Table: Store {
+    /// Whether this index partition has a task in this shard.
+    fn lists_any(&self, partition: IndexPartition, shard: u8) -> bool;
 }
 
-impl<T> FaultyStore<T> {
+impl Table for MemoryTable {
+    fn lists_any(&self, partition: IndexPartition, shard: u8) -> bool {
+        self.first_listed(|place| place.partition == partition && IndexPartition::shard(place.task) == shard).is_some()
+    }
+}
+
+/// A table behind a transport.
+#[derive(Clone, Debug)]
+pub struct FaultyStore<T, S = MemoryTable> {
+    transport: T,
+    table: S,
+}
+
+impl<T, S> FaultyStore<T, S> {
     /// This table behind this transport.
-    pub fn new(transport: T, table: MemoryTable) -> Self {
+    pub fn new(transport: T, table: S) -> Self {
         Self { transport, table }
     }
 }
@@ -102,7 +114,7 @@ fn words(transition: &Transition) -> String {
     format!("{} {}", transition.name, keys.collect::<Vec<_>>().join(" "))
 }
 
-impl<T: Transport> Store for FaultyStore<T> {
+impl<T: Transport, S: Table> Store for FaultyStore<T, S> {
     async fn apply(&self, transition: &Transition) -> Result<Applied, TableError> {
         let call = || self.table.apply(transition);
         self.transport.call(operation(transition), || words(transition), call).await

@@ -24,12 +24,22 @@ use std::{
 pub const MEMORY_MB: [u32; 4] = [128, 256, 512, 1_024];
 
 /// Lambda gives a function one whole core at this many MB, and a share of one below.
-const MB_OF_A_CORE: u32 = 1_769;
+pub const MB_OF_A_CORE: u32 = 1_769;
 
 /// Lambda's pollers of a queue that is empty, and the polls of each in a minute: they wait 20 seconds for a message.
 const POLLS_A_MINUTE: usize = 5 * 3;
 
 const MINUTES_A_MONTH: usize = 30 * 24 * 60;
+
+/// What is stated where nothing else is said: the milliseconds of a call, of a handler and of the processor, and the bytes of an
+/// invocation's log.
+pub const CALL_MS: u32 = 5;
+/// See [`CALL_MS`].
+pub const HANDLER_MS: u32 = 20;
+/// See [`CALL_MS`].
+pub const CPU_MS: u32 = 2;
+/// See [`CALL_MS`].
+pub const LOG_BYTES: u32 = 1_000;
 
 /// Options of `stepwell cost`.
 #[derive(Args, Clone, Debug)]
@@ -41,58 +51,80 @@ pub struct CostOptions {
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub runs: u32,
     /// The milliseconds that an AWS call takes
-    #[arg(long, value_name = "MS", default_value_t = 5)]
+    #[arg(long, value_name = "MS", default_value_t = CALL_MS)]
     pub call_ms: u32,
     /// The milliseconds that a handler waits for its own calls
-    #[arg(long, value_name = "MS", default_value_t = 20)]
+    #[arg(long, value_name = "MS", default_value_t = HANDLER_MS)]
     pub handler_ms: u32,
     /// The milliseconds of processor time that an invocation takes on a whole core
-    #[arg(long, value_name = "MS", default_value_t = 2)]
+    #[arg(long, value_name = "MS", default_value_t = CPU_MS)]
     pub cpu_ms: u32,
     /// The bytes of a task's context; the default is that of events/requests/success.json
     #[arg(long, value_name = "BYTES", default_value_t = 174, value_parser = clap::value_parser!(u32).range(..=262_144))]
     pub context_bytes: u32,
     /// The bytes that an invocation logs, Lambda's own lines included
-    #[arg(long, value_name = "BYTES", default_value_t = 1_000)]
+    #[arg(long, value_name = "BYTES", default_value_t = LOG_BYTES)]
     pub log_bytes: u32,
     /// Print JSON; amounts are texts, in US dollars
     #[arg(long)]
     pub json: bool,
 }
 
+/// The prices that all figures in dollars rest on.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Prices {
-    region: String,
-    as_of: String,
-    per_million: PerMillion,
-    each: Each,
+pub struct Prices {
+    /// The region.
+    pub region: String,
+    /// The month.
+    pub as_of: String,
+    /// What is paid by the million.
+    pub per_million: PerMillion,
+    /// What is paid one by one.
+    pub each: Each,
 }
 
+/// US dollars for a million.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PerMillion {
+#[allow(missing_docs, reason = "the names say it")]
+pub struct PerMillion {
     #[serde(deserialize_with = "exact")]
-    dynamodb_write_units: Decimal,
+    pub dynamodb_write_units: Decimal,
     #[serde(deserialize_with = "exact")]
-    dynamodb_read_units: Decimal,
+    pub dynamodb_read_units: Decimal,
     #[serde(deserialize_with = "exact")]
-    sqs_requests: Decimal,
+    pub sqs_requests: Decimal,
     #[serde(deserialize_with = "exact")]
-    lambda_requests: Decimal,
+    pub lambda_requests: Decimal,
     #[serde(deserialize_with = "exact")]
-    http_api_requests: Decimal,
+    pub http_api_requests: Decimal,
     #[serde(deserialize_with = "exact")]
-    state_transitions: Decimal,
+    pub state_transitions: Decimal,
 }
 
+/// US dollars for one.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Each {
+pub struct Each {
+    /// A GB-second of a function.
     #[serde(deserialize_with = "exact")]
-    lambda_gb_second: Decimal,
+    pub lambda_gb_second: Decimal,
+    /// 1,000,000,000 bytes of log.
     #[serde(deserialize_with = "exact")]
-    log_gb: Decimal,
+    pub log_gb: Decimal,
+}
+
+impl Prices {
+    /// The prices of `prices.toml`.
+    ///
+    /// # Errors
+    /// A price is no decimal, or a name is wrong.
+    pub fn read() -> Result<Self, Finding> {
+        toml::from_str(include_str!("prices.toml")).map_err(|error| {
+            Finding::new("infra/cli/src/cost/prices.toml", error.to_string(), "Write each price as a decimal in quotes")
+        })
+    }
 }
 
 fn exact<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Decimal, D::Error> {
@@ -153,9 +185,7 @@ pub fn cost(project: &Project, options: &CostOptions) -> Result<Cost, Findings> 
     let count = count::count(workflow, bytes, read_besides).map_err(|error| {
         Finding::new(&options.file, format!("does not run in memory: {error}"), "Run `cargo stepwell check`")
     })?;
-    let prices: Prices = toml::from_str(include_str!("prices.toml")).map_err(|error| {
-        Finding::new("infra/cli/src/cost/prices.toml", error.to_string(), "Write each price as a decimal in quotes")
-    })?;
+    let prices = Prices::read()?;
     Ok(Pricing { prices: &prices, count: &count, options }.cost(name))
 }
 

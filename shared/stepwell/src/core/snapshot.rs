@@ -15,7 +15,7 @@ use crate::core::{
 use std::collections::BTreeMap;
 
 /// A task and some of its steps, as read.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Loaded {
     /// The task; `None` if it does not exist.
     pub task: Option<TaskRecord>,

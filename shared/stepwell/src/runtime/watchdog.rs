@@ -38,7 +38,7 @@ pub const NEEDS_PERSON: &str = "tasks that need a person";
 pub const LEFT_TO_A_PERSON: &str = "the redrives are used up, and the task waits for a person";
 
 /// How many tasks are inspected concurrently.
-const CONCURRENCY: usize = 10;
+pub const CONCURRENCY: usize = 10;
 
 /// The time to the next inspection of a task whose inspection failed.
 const ERROR_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);

@@ -138,6 +138,11 @@ impl MemoryStore {
         self.put(key, item)
     }
 
+    /// The keys of all items.
+    pub fn keys(&self) -> Vec<Key> {
+        self.items().0.keys().cloned().collect()
+    }
+
     /// The number of items.
     pub fn count(&self) -> usize {
         self.items().0.len()

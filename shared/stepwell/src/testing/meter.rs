@@ -51,7 +51,7 @@ fn write_units(before: usize, after: usize) -> usize {
 }
 
 /// The size of a stored item with its key; 0 if there is none.
-fn stored_bytes(key: &Key, item: &Item) -> usize {
+pub fn stored_bytes(key: &Key, item: &Item) -> usize {
     const KEY_NAMES: usize = "pk".len() + "sk".len();
     if item.is_empty() { 0 } else { KEY_NAMES + key.partition().len() + key.sort().len() + item_bytes(item) }
 }
@@ -93,14 +93,16 @@ pub struct Meter(Arc<Mutex<Metered>>);
 
 /// The size of one write.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct WriteSize {
-    units: usize,
-    index_units: usize,
+pub struct WriteSize {
+    /// Its units on the table.
+    pub units: usize,
+    /// Its units on the index.
+    pub index_units: usize,
 }
 
 impl WriteSize {
     /// The size of a write that took effect.
-    pub(super) fn of(key: &Key, before: &Item, after: &Item) -> Self {
+    pub fn of(key: &Key, before: &Item, after: &Item) -> Self {
         let units = write_units(stored_bytes(key, before), stored_bytes(key, after));
         let index_units = match (IndexPosition::of(key, before), IndexPosition::of(key, after)) {
             (None, None) => 0,

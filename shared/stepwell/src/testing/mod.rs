@@ -24,5 +24,5 @@ pub use harness::{Harness, HarnessError, StepFault};
 pub use memory::Memory;
 pub use memory_queue::{MAX_RECEIVES, MemoryQueue, Undeliverable};
 pub use memory_store::{MemoryStore, Records, Written};
-pub use meter::{Meter, Metered, MeteredDelivery, Units, item_bytes, read_units};
+pub use meter::{Meter, Metered, MeteredDelivery, Units, WriteSize, item_bytes, read_units, stored_bytes};
 pub use returns::Returns;

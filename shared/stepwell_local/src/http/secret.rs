@@ -1,5 +1,6 @@
 //! A secret in a file that only its owner can read.
 
+use crate::file::{beside, sync_folder_of};
 use std::{
     fmt, fs,
     io::{self, Read, Write},
@@ -106,9 +107,7 @@ fn create(path: &Path) -> io::Result<Secret> {
     let mut bytes = [0; BYTES];
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;
     let secret: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".new");
-    let partial = PathBuf::from(partial);
+    let partial = beside(path, ".new");
     // What a crash has left may have another mode.
     match fs::remove_file(&partial) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -118,9 +117,8 @@ fn create(path: &Path) -> io::Result<Secret> {
     file.write_all(format!("{secret}\n").as_bytes())?;
     file.sync_all()?;
     fs::rename(&partial, path)?;
-    // So that the name is on the disk, too: URLs that were given away rest on the secret.
-    fs::File::open(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?
-        .sync_all()?;
+    // URLs that were given away rest on the secret.
+    sync_folder_of(path)?;
     Ok(Secret(secret))
 }
 

@@ -1,6 +1,9 @@
 //! The process that hosts steps, with the machine's clock.
 
-use super::*;
+use super::{
+    file::{SECRET, has_secret},
+    *,
+};
 use stepwell::{
     Context, Step, StepContext, StepError, System, Workflow, core::state::TaskStatus, testing::VirtualClock,
 };
@@ -93,6 +96,28 @@ async fn task_goes_on_in_the_next_process_where_it_stopped() {
     let snapshot = Client::new(db.clone(), db.clone(), System).snapshot(task).await.unwrap().unwrap();
     let attempts: Vec<u32> = snapshot.steps.iter().map(|step| step.attempt).collect();
     assert_eq!(attempts, [1, 2, 1], "nothing that was complete ran again");
+    stop.send(()).unwrap();
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn running_host_leaves_nothing_of_what_was_deleted_on_the_disk() {
+    let folder = Folder::new();
+    let secrets = "CREATE TABLE IF NOT EXISTS secrets (secret TEXT) STRICT";
+    let secrets = Schema { part: "secrets", version: 1, sql: secrets };
+    let clock = VirtualClock::default();
+    let file = File::open_on_caller(&folder.file(), &[SCHEMA, secrets], || false).unwrap();
+    let host = Host::new(Local::new(file.clone(), clock.clone()).await.unwrap(), clock.clone());
+    let (stop, stopped) = oneshot::channel::<()>();
+    let running = tokio::spawn(host.run(async { drop(stopped.await) }, GRACE));
+    // The first run is over.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    file.write(|tx| Ok(tx.execute("INSERT INTO secrets VALUES (?)", [SECRET])?)).await.unwrap();
+    file.write(|tx| Ok(tx.execute("DELETE FROM secrets", [])?)).await.unwrap();
+    let log = folder.0.path().join("test.sqlite-wal");
+    assert!(has_secret(&log));
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!((has_secret(&folder.file()), has_secret(&log)), (false, false));
     stop.send(()).unwrap();
     running.await.unwrap().unwrap();
 }

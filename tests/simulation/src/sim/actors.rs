@@ -23,7 +23,7 @@ pub(super) async fn start(simulation: Arc<Simulation>, workflow: Arc<Workflow>, 
     let key: IdempotencyKey = format!("task-{number}").parse().expect("a key");
     let context = json!({ "number": number });
     loop {
-        let process = simulation.process("client");
+        let process = simulation.process("client").await;
         let started = process.live(simulation.client(&process).start(&workflow, &context, Some(&key))).await;
         if let Some(Ok(started)) = started {
             process.note(|| format!("has started task {number}, {}", started.task_id));
@@ -51,7 +51,7 @@ pub(super) async fn retry(simulation: &Arc<Simulation>, task: TaskId) {
 pub(super) async fn cancel(simulation: Arc<Simulation>, task: TaskId) {
     let _at_work = simulation.busy_guard();
     simulation.scheduler.wait(5_000).await;
-    let process = simulation.process("customer");
+    let process = simulation.process("customer").await;
     let (actor, why) = reason(&simulation);
     let outcome = process.live(simulation.client(&process).cancel(task, &actor)).await;
     process.note(|| format!("cancels a complete task: {outcome:?}"));
@@ -90,7 +90,7 @@ pub(super) async fn operate(simulation: Arc<Simulation>, plan: Plan) {
         let tasks = simulation.tasks();
         let Some(&task) = simulation.pick(&tasks) else { continue };
         let step = simulation.pick(plan.steps()).map(|step| step.name.clone()).unwrap_or_default();
-        let process = simulation.process("operator");
+        let process = simulation.process("operator").await;
         let client = simulation.client(&process);
         let (actor, why) = reason(&simulation);
         let by_hand = ManualResult { json: OPERATOR_RESULT, attempts_checked: true };
@@ -198,6 +198,7 @@ pub(super) async fn send_stray_messages(simulation: Arc<Simulation>, plan: Plan)
     let steps: Vec<_> = plan.steps().iter().chain(plan.compensations()).collect();
     for _ in 0..=simulation.scheduler.up_to(5) {
         simulation.scheduler.wait(20_000).await;
+        simulation.up().await;
         let Some(step) = simulation.pick(&steps) else { return };
         let id = Uuid::from_u128(simulation.scheduler.bits());
         match simulation.scheduler.up_to(4) {

@@ -191,7 +191,8 @@ impl Audit {
             self.scheduler
                 .note(|| format!("{} {} -> {}, attempt {}", after.name, before.state, after.state, after.attempt));
         }
-        if event == Some(StepEvent::Release) {
+        // An abandoned attempt leaves its entry, a released one none.
+        if event == Some(StepEvent::Release) && after.attempts.len() == before.attempts.len() {
             let mut seen = self.seen.lock();
             seen.entry((task, after.name.clone())).or_default().put_back.insert(before.attempt);
         }

@@ -1,6 +1,6 @@
 //! The invariants that hold once a run is quiescent.
 
-use super::{actors::OPERATOR_RESULT, fault::Fault, ledger::Ending, simulation::Simulation};
+use super::{actors::OPERATOR_RESULT, fault::Fault, ledger::Ending, messages::Messages, simulation::Simulation};
 use std::collections::{BTreeMap, BTreeSet};
 use stepwell::{
     TaskId, Timestamp,
@@ -20,10 +20,13 @@ use stepwell::{
 
 /// Checks the final state of a run.
 pub(super) fn check(simulation: &Simulation) -> Result<(), String> {
+    if let Messages::Host(host) = &simulation.queues {
+        host.compare_all();
+    }
     let known = simulation.tasks();
     // A worker deletes its claim of a step whose task does not exist, unless the message becomes a dead letter first,
     // or the worker was frozen until another one had acknowledged the message. DynamoDB's TTL deletes such a claim.
-    let may_be_left = simulation.scheduler.odds().gives_up() || simulation.scheduler.has_struck(Fault::Zombie);
+    let may_be_left = simulation.scheduler.gives_up() || simulation.scheduler.has_struck(Fault::Zombie);
     for task in simulation.table.tasks() {
         if !may_be_left && !known.contains(&task) {
             return Err(format!("something was written for {task}, which was never started"));

@@ -94,6 +94,18 @@ impl Odds {
         Self { whole: true, ..self }
     }
 
+    /// The same for a run over a backend in one process. No network is there to lose or repeat a call, and all that reads sees what is
+    /// committed. A message comes again only at the end of its delivery, and is given up as the backend itself says. A crash ends all
+    /// that runs, so it has to be rarer.
+    pub(super) fn local(self) -> Self {
+        let mut local = self.whole();
+        for never in [Fault::LostAnswer, Fault::Repeated, Fault::TornRead, Fault::Duplicate, Fault::Delay] {
+            local.odds[never as usize] = 0.0;
+        }
+        local.odds[Fault::Crash as usize] /= 4.0;
+        Self { max_receives: MAX_RECEIVES, ..local }
+    }
+
     /// Whether the run is whole: each settlement is one transaction, and the store holds the messages.
     pub(super) fn is_whole(&self) -> bool {
         self.whole

@@ -1,12 +1,17 @@
 //! Lambda: one poller for each queue. It gives batches of messages to invocations of the step's function and deletes
 //! the messages that they acknowledge. An invocation has a deadline, and may die before it.
 
-use super::{fault::Fault, handler, simulation::Simulation};
-use crate::{graph, steps::name};
+use super::{
+    backend::Delivered, fault::Fault, handler, process::SimulatedProcess, queue::MemoryQueues, simulation::Simulation,
+};
+use crate::{
+    graph,
+    steps::{name, number_of},
+};
 use std::{sync::Arc, time::Duration};
 use stepwell::{
     Runtime,
-    core::message::{DEAD_LETTERS, StepQueue},
+    core::message::{DEAD_LETTERS, QueueName, StepQueue},
     ports::Received,
     runtime::{
         bulk::BulkRunner,
@@ -23,7 +28,7 @@ const BATCH: u64 = 10;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// How much longer an invocation may take than an attempt; the deployed stack's figure.
-const MARGIN: Duration = Duration::from_secs(5);
+pub(super) const MARGIN: Duration = Duration::from_secs(5);
 
 /// A function that polls a queue.
 #[derive(Clone, Copy, Debug)]
@@ -44,21 +49,24 @@ impl Function {
 }
 
 /// Polls the function's queue and invokes the function.
-pub(super) async fn serve(simulation: Arc<Simulation>, function: Function) {
+pub(super) async fn serve(simulation: Arc<Simulation>, queues: MemoryQueues, function: Function) {
     let queue = function.queue();
     let life = Duration::from_secs(simulation.scenario.timeout_seconds.into()) + MARGIN;
     loop {
-        simulation.queues.arrival(&queue).await;
+        queues.arrival(&queue).await;
         simulation.scheduler.wait(20).await;
         let busy_guard = simulation.busy_guard();
         let most = usize::try_from(1 + simulation.scheduler.up_to(BATCH - 1)).expect("a small number");
-        let messages = simulation.queues.receive(&queue, most, life);
+        let messages = queues.receive(&queue, most, life);
         if messages.is_empty() {
             continue;
         }
         let (there, queue) = (simulation.clone(), queue.clone());
         simulation.spawn(async move {
-            invoke(&there, function, &queue, messages, life).await;
+            let process = there.process(&queue).await;
+            let now = process.now();
+            let invocation = Invocation::new(there.name("request"), now + life, now);
+            invoke(&there, process, function, &messages, &invocation, life).await;
             drop(busy_guard);
         });
     }
@@ -74,7 +82,7 @@ pub(super) async fn feed(simulation: Arc<Simulation>) {
             continue;
         }
         let _at_work = simulation.busy_guard();
-        let process = simulation.process("feeder");
+        let process = simulation.process("feeder").await;
         let budget = RunBudget { until: process.now() + MINUTE, tasks: usize::MAX };
         let (table, queue) = simulation.ports(&process);
         let feeder = TimerFeeder::new(table, queue, process.clone());
@@ -97,7 +105,7 @@ pub(super) async fn watch(simulation: Arc<Simulation>) {
             continue;
         }
         let _at_work = simulation.busy_guard();
-        let process = simulation.process("watchdog");
+        let process = simulation.process("watchdog").await;
         let budget =
             RunBudget { until: process.now() + MINUTE, tasks: if simulation.scheduler.one_in(4) { 1 } else { 100 } };
         let (table, queue) = simulation.ports(&process);
@@ -117,20 +125,31 @@ pub(super) async fn watch(simulation: Arc<Simulation>) {
     }
 }
 
+/// Gives a delivery to the worker of its queue, which runs in this process.
+pub(super) async fn invoke_in_host(simulation: &Arc<Simulation>, process: SimulatedProcess, delivered: Delivered) {
+    let function = match &delivered.queue {
+        QueueName::Step(queue) => Function::Step(number_of(&queue.step).expect("a step of the graph")),
+        QueueName::DeadLetters | QueueName::Undeliverable => Function::DeadLetters,
+    };
+    let (now, until) = (process.now(), delivered.until);
+    let invocation = Invocation::new(delivered.message.receipt.clone().unwrap_or_default(), until, now);
+    let messages = std::slice::from_ref(&delivered.message);
+    invoke(simulation, process, function, messages, &invocation, until.since(now)).await;
+}
+
 async fn invoke(
     simulation: &Arc<Simulation>,
+    process: SimulatedProcess,
     function: Function,
-    queue: &str,
-    messages: Vec<Received>,
+    messages: &[Received],
+    invocation: &Invocation,
     life: Duration,
 ) {
-    let process = simulation.process(queue);
+    let queue = &function.queue();
     process.note(|| {
         let ids = messages.iter().map(|message| message.id.as_str());
         format!("begins with messages {}", ids.collect::<Vec<_>>().join(", "))
     });
-    let now = process.now();
-    let invocation = Invocation::new(simulation.name("request"), now + life, now);
     let (table, queues) = simulation.ports(&process);
     let work = async {
         match function {
@@ -139,9 +158,9 @@ async fn invoke(
                 let serves = StepQueue::new(graph::WORKFLOW, name(number));
                 let worker = Worker::new(serves, handler, table, queues, process.clone());
                 let worker = worker.guarded_by(simulation.breaker_of(queue));
-                worker.handle(&messages, &invocation).await
+                worker.handle(messages, invocation).await
             }
-            Function::DeadLetters => DeadLetters::new(table, queues, process.clone()).handle(&messages).await,
+            Function::DeadLetters => DeadLetters::new(table, queues, process.clone()).handle(messages).await,
         }
     };
     // A frozen invocation does not notice that its time is over.
@@ -159,7 +178,7 @@ async fn invoke(
     if process.strikes(Fault::LostBatch) {
         return process.note(|| "the answer is lost".to_owned());
     }
-    for message in &messages {
+    for message in messages {
         let id = &message.id;
         if kept.contains(id) {
             continue;

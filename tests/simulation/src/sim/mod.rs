@@ -9,7 +9,8 @@
 //! | `scheduler`, `fault` | time and random numbers: what happens when, and which faults happen |
 //! | `process`, `network` | a process with its own clock, which can die; its transport to the table
 //! (`../faulty_store.rs`) and the queues |
-//! | `store` | the store as a process sees it, with split or whole settlements |
+//! | `store`, `messages` | the store and the messages as a process sees them, with split or whole settlements |
+//! | `backend`, `host` | a backend in the place of table and queues in memory, and the only process that it runs in |
 //! | `lambda`, `handler`, `ledger` | invocations, the handlers of their steps, and the outside effects |
 //! | `actors` | clients, operators, and senders of stray messages |
 //! | `version` | processes of two versions in one run |
@@ -21,12 +22,15 @@
 
 mod actors;
 mod audit;
+pub mod backend;
 mod check;
 mod conformance;
 mod fault;
 mod handler;
+mod host;
 mod lambda;
 mod ledger;
+mod messages;
 mod network;
 pub mod oracle;
 mod process;
@@ -39,13 +43,16 @@ mod table;
 mod version;
 
 pub use fault::Fault;
+pub use process::SimulatedProcess;
 pub use table::MemoryTable;
 
 use crate::graph::COMPENSATION_OFFSET;
+use backend::Machine;
 use conformance::Rules;
 use fastrand::Rng;
 use fault::Odds;
 use lambda::Function;
+use messages::Messages;
 use oracle::Recorder;
 use scenario::Scenario;
 use scheduler::Scheduler;
@@ -83,8 +90,6 @@ const OPTIONAL_COMPENSATIONS: u64 = 0x6f63_6f6d_7065_6e73;
 pub struct RunReport {
     /// The run's seed.
     pub seed: u64,
-    /// The run's mode.
-    pub mode: Mode,
     /// The violation, if any.
     pub problem: Option<String>,
     /// How often each fault happened, in the order of [`Fault::ALL`].
@@ -113,11 +118,10 @@ pub fn run(seed: u64, traced: bool) -> RunReport {
     run_recorded(seed, Mode::Split, traced, None, Arc::default())
 }
 
-/// The mode of a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+/// The mode of a run over table and queues in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Each settlement is split into calls, in the protocol's order.
-    #[default]
     Split,
     /// Each settlement is one call and one transaction, in a store that holds its own messages.
     Whole,
@@ -126,18 +130,10 @@ pub enum Mode {
     TwoVersions,
 }
 
-impl Mode {
-    /// All modes, in their order.
-    pub const ALL: [Self; 3] = [Self::Split, Self::Whole, Self::TwoVersions];
-
-    /// The mode's name on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Split => "split",
-            Self::Whole => "whole",
-            Self::TwoVersions => "two-versions",
-        }
-    }
+/// What a run is made over.
+enum Over {
+    Memory(Mode),
+    Machine(Box<dyn Machine>),
 }
 
 /// Makes the run of this seed in this mode.
@@ -148,12 +144,25 @@ pub fn run_as(mode: Mode, seed: u64, traced: bool) -> RunReport {
     run_recorded(seed, mode, traced, None, Arc::default())
 }
 
+/// Makes the run of this seed over a backend: everything is done in the only process of this machine, which dies as a whole and is
+/// started again. Settlements are whole.
+///
+/// # Panics
+/// The runtime cannot be built.
+pub fn run_on(machine: Box<dyn Machine>, seed: u64, traced: bool) -> RunReport {
+    run_over(seed, Over::Machine(machine), traced, None, Arc::default())
+}
+
 /// Makes a run with a recorder of its writes and messages, and with the rules that check its writes.
 fn run_recorded(seed: u64, mode: Mode, traced: bool, recorder: Option<Arc<Recorder>>, rules: Arc<Rules>) -> RunReport {
+    run_over(seed, Over::Memory(mode), traced, recorder, rules)
+}
+
+fn run_over(seed: u64, over: Over, traced: bool, recorder: Option<Arc<Recorder>>, rules: Arc<Rules>) -> RunReport {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime");
     let tasks = LocalSet::new();
-    let report = tasks.block_on(&runtime, simulate(seed, mode, traced, recorder, rules));
+    let report = tasks.block_on(&runtime, simulate(seed, over, traced, recorder, rules));
     // The tasks still running hold the simulation that runs them, a cycle that would never be freed.
     drop(tasks);
     report
@@ -161,7 +170,7 @@ fn run_recorded(seed: u64, mode: Mode, traced: bool, recorder: Option<Arc<Record
 
 async fn simulate(
     seed: u64,
-    mode: Mode,
+    over: Over,
     traced: bool,
     recorder: Option<Arc<Recorder>>,
     rules: Arc<Rules>,
@@ -175,9 +184,14 @@ async fn simulate(
     let scenario = scenario.with_deadline(&mut Rng::with_seed(seed ^ DEADLINE));
     let scenario = scenario.with_breaker(&mut Rng::with_seed(seed ^ BREAKER));
     let odds = Odds::random(&mut rng);
-    let odds = if mode == Mode::Whole { odds.whole() } else { odds };
-    let versions = (mode == Mode::TwoVersions).then(|| Rng::with_seed(!seed));
-    let simulation = Arc::new(Simulation::new(Scheduler::new(rng, odds, traced), scenario, recorder, rules, versions));
+    let (odds, versions, machine) = match over {
+        Over::Memory(Mode::Split) => (odds, None, None),
+        Over::Memory(Mode::Whole) => (odds.whole(), None, None),
+        Over::Memory(Mode::TwoVersions) => (odds, Some(Rng::with_seed(!seed)), None),
+        Over::Machine(machine) => (odds.local(), None, Some(machine)),
+    };
+    let scheduler = Scheduler::new(rng, odds, traced);
+    let simulation = Arc::new(Simulation::new(scheduler, scenario, recorder, rules, versions, machine));
     let scheduler = simulation.scheduler.clone();
     scheduler.note(|| format!("{:?}", simulation.scenario));
     scheduler.note(|| format!("{:?}", scheduler.odds()));
@@ -190,17 +204,22 @@ async fn simulate(
     let (punctual, latest) = simulation.audit.punctual();
     let (opened, probes) = simulation.audit.outages();
     let trace = scheduler.trace();
-    RunReport { seed, mode, problem, faults, calls, newer_met, punctual, latest, opened, probes, trace }
+    RunReport { seed, problem, faults, calls, newer_met, punctual, latest, opened, probes, trace }
 }
 
 async fn play(simulation: &Arc<Simulation>) {
     let workflow = Arc::new(simulation.scenario.graph.workflow());
     let plan = workflow.plan();
     let undoing = simulation.scenario.graph.compensated_steps().iter().map(|step| COMPENSATION_OFFSET + step);
-    for number in (0..simulation.scenario.graph.len()).chain(undoing) {
-        simulation.spawn(lambda::serve(simulation.clone(), Function::Step(number)));
+    match simulation.queues.clone() {
+        Messages::Queues(queues) => {
+            for number in (0..simulation.scenario.graph.len()).chain(undoing) {
+                simulation.spawn(lambda::serve(simulation.clone(), queues.clone(), Function::Step(number)));
+            }
+            simulation.spawn(lambda::serve(simulation.clone(), queues, Function::DeadLetters));
+        }
+        Messages::Host(host) => simulation.spawn(host::run(simulation.clone(), host)),
     }
-    simulation.spawn(lambda::serve(simulation.clone(), Function::DeadLetters));
     simulation.spawn(lambda::watch(simulation.clone()));
     simulation.spawn(lambda::feed(simulation.clone()));
     for number in 0..simulation.scenario.tasks {

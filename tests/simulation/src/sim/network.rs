@@ -2,8 +2,8 @@
 
 use super::{
     fault::Fault,
+    messages::Messages,
     process::{Kind, SimulatedProcess},
-    queue::MemoryQueues,
 };
 use crate::faulty_store::{Operation, Transport};
 use std::{fmt, time::Duration};
@@ -87,12 +87,12 @@ impl fmt::Debug for Shown {
 #[derive(Clone, Debug)]
 pub(super) struct SimulatedQueues {
     process: SimulatedProcess,
-    queues: MemoryQueues,
+    queues: Messages,
 }
 
 impl SimulatedQueues {
     /// The queues as this process reaches them.
-    pub(super) fn new(process: &SimulatedProcess, queues: MemoryQueues) -> Self {
+    pub(super) fn new(process: &SimulatedProcess, queues: Messages) -> Self {
         Self { process: process.clone(), queues }
     }
 
@@ -109,14 +109,14 @@ impl SimulatedQueues {
 
 impl Queue for SimulatedQueues {
     async fn send(&self, outgoing: &Outgoing) -> Result<(), QueueError> {
-        self.call("send", &outgoing.queue(), || self.queues.send(outgoing)).await
+        self.call("send", &outgoing.queue(), || self.queues.send(&self.process, outgoing)).await
     }
 
     async fn hide(&self, queue: &QueueName, receipt_handle: &str, wait: Duration) -> Result<(), QueueError> {
-        self.call("hide", queue, || self.queues.hide(queue, receipt_handle, wait)).await
+        self.call("hide", queue, || self.queues.hide(&self.process, queue, receipt_handle, wait)).await
     }
 
     async fn reject(&self, body: &str, reason: &str) -> Result<(), QueueError> {
-        self.call("reject", &QueueName::Undeliverable, || self.queues.reject(body, reason)).await
+        self.call("reject", &QueueName::Undeliverable, || self.queues.reject(&self.process, body, reason)).await
     }
 }

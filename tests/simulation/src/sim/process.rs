@@ -12,12 +12,19 @@ use std::{
     time::Duration,
 };
 use stepwell::{FailureKind, Runtime, TaskId, Timestamp};
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 use uuid::Uuid;
 
-/// A process.
+/// A process, or something that runs in one together with others. Its clock is that of the run, but for an error.
 #[derive(Clone, Debug)]
-pub(super) struct SimulatedProcess(Arc<ProcessState>);
+pub struct SimulatedProcess(Arc<ProcessState>);
+
+/// The life of a process. All that runs in the process shares it.
+#[derive(Debug, Default)]
+struct Life {
+    is_over: Locked<bool>,
+    end: Notify,
+}
 
 #[derive(Debug)]
 struct ProcessState {
@@ -26,7 +33,7 @@ struct ProcessState {
     version: Version,
     skew_millis: i64,
     mortal: bool,
-    dead: Locked<bool>,
+    life: Arc<Life>,
     freeze: Locked<Duration>,
     /// Until when it is frozen. A frozen process does not notice that time passes.
     frozen_until: Locked<Option<Instant>>,
@@ -42,7 +49,22 @@ impl SimulatedProcess {
             version,
             skew_millis,
             mortal: true,
-            dead: Locked::new(false),
+            life: Arc::default(),
+            freeze: Locked::default(),
+            frozen_until: Locked::default(),
+        }))
+    }
+
+    /// Something of this name that runs in this process: it has the same clock, and dies with it.
+    pub(super) fn within(&self, name: String) -> Self {
+        let ProcessState { scheduler, version, skew_millis, mortal, life, .. } = &*self.0;
+        Self(Arc::new(ProcessState {
+            scheduler: scheduler.clone(),
+            name,
+            version: *version,
+            skew_millis: *skew_millis,
+            mortal: *mortal,
+            life: life.clone(),
             freeze: Locked::default(),
             frozen_until: Locked::default(),
         }))
@@ -56,7 +78,7 @@ impl SimulatedProcess {
             version,
             skew_millis: 0,
             mortal: false,
-            dead: Locked::new(false),
+            life: Arc::default(),
             freeze: Locked::default(),
             frozen_until: Locked::default(),
         }))
@@ -87,13 +109,35 @@ impl SimulatedProcess {
         self.0.scheduler.note(|| format!("{}: {}", self.0.name, line()));
     }
 
+    /// Whether it may die, pause, and meet calls that fail.
+    pub(super) fn is_mortal(&self) -> bool {
+        self.0.mortal
+    }
+
+    /// Whether it is dead.
+    pub(super) fn is_dead(&self) -> bool {
+        self.0.life.is_over.get()
+    }
+
+    /// Ends it, with all that runs in it.
+    pub(super) fn die(&self) {
+        self.note(|| "DIES".to_owned());
+        self.0.life.is_over.set(true);
+        self.0.life.end.notify_waiters();
+    }
+
     /// Runs a future until it is done; `None` where the process died.
     pub(super) async fn live<T>(&self, life: impl Future<Output = T>) -> Option<T> {
-        let mut life = pin!(life);
-        poll_fn(|context| match life.as_mut().poll(context) {
-            _ if self.0.dead.get() => Poll::Ready(None),
-            Poll::Ready(end) => Poll::Ready(Some(end)),
-            Poll::Pending => Poll::Pending,
+        let (mut life, mut end) = (pin!(life), pin!(self.0.life.end.notified()));
+        poll_fn(|context| {
+            if end.as_mut().poll(context).is_ready() || self.is_dead() {
+                return Poll::Ready(None);
+            }
+            match life.as_mut().poll(context) {
+                _ if self.is_dead() => Poll::Ready(None),
+                Poll::Ready(end) => Poll::Ready(Some(end)),
+                Poll::Pending => Poll::Pending,
+            }
         })
         .await
     }
@@ -102,8 +146,7 @@ impl SimulatedProcess {
     pub(super) async fn point(&self) {
         let scheduler = &self.0.scheduler;
         if self.strikes(Fault::Crash) {
-            self.note(|| "DIES".to_owned());
-            self.0.dead.set(true);
+            self.die();
             pending::<()>().await;
         }
         if !self.0.freeze.get().is_zero() && scheduler.one_in(4) {

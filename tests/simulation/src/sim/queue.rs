@@ -1,7 +1,7 @@
 //! SQS in memory: standard queues, which deliver at least once and in any order. In a whole run these are the messages
 //! of a store that holds them itself.
 
-use super::{fault::Fault, oracle::Recorder, scheduler::Scheduler};
+use super::{backend::Undeliverable, fault::Fault, oracle::Recorder, scheduler::Scheduler};
 use crate::{graph, locked::Locked};
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use stepwell::{
@@ -13,15 +13,6 @@ use stepwell::{
     ports::{Queue, QueueError, Received},
 };
 use tokio::sync::Notify;
-
-/// A message that was rejected.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Undeliverable {
-    /// The message's body.
-    pub(super) body: String,
-    /// The reason for the rejection.
-    pub(super) reason: String,
-}
 
 #[derive(Debug)]
 struct Held {

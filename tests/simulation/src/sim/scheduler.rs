@@ -22,6 +22,7 @@ pub(super) struct Scheduler {
     odds: Odds,
     struck: Locked<[u64; Fault::COUNT]>,
     calls: Locked<u64>,
+    gave_up: Locked<bool>,
     trace: Option<Locked<String>>,
     violation: Locked<Option<String>>,
 }
@@ -35,6 +36,7 @@ impl Scheduler {
             odds,
             struck: Locked::new([0; Fault::COUNT]),
             calls: Locked::new(0),
+            gave_up: Locked::new(false),
             trace: traced.then(Locked::default),
             violation: Locked::default(),
         }
@@ -104,7 +106,17 @@ impl Scheduler {
         let losing = [Fault::LostMessage, Fault::StaleAck];
         // An operator who dies between the write and the sends loses the task's messages, except in a whole run.
         let by_operators = !self.odds.is_whole() && self.has_struck(Fault::Operator);
-        by_operators || losing.into_iter().any(|fault| self.has_struck(fault)) || self.odds.gives_up()
+        by_operators || losing.into_iter().any(|fault| self.has_struck(fault)) || self.gives_up()
+    }
+
+    /// Whether a message may become a dead letter in this run.
+    pub(super) fn gives_up(&self) -> bool {
+        self.odds.gives_up() || self.gave_up.get()
+    }
+
+    /// Records that a message has become a dead letter.
+    pub(super) fn gave_up(&self) {
+        self.gave_up.set(true);
     }
 
     /// Whether this fault has happened.

@@ -2,22 +2,26 @@
 
 use super::{
     audit::Audit,
+    backend::{Machine, Serving},
     conformance::{Conformance, Rules},
+    host::Host,
+    lambda::MARGIN,
     ledger::{EffectLedger, Place},
+    messages::Messages,
     network::SimulatedQueues,
     oracle::Recorder,
     process::SimulatedProcess,
     queue::MemoryQueues,
     scenario::{HandlerScript, SERVICE, Scenario},
     scheduler::Scheduler,
-    store::SimulatedStore,
+    store::{ReachedTable, SimulatedStore},
     table::MemoryTable,
     version::{Version, Versioned},
 };
 use crate::locked::Locked;
 use crate::{
     faulty_store::FaultyStore,
-    graph::COMPENSATION_OFFSET,
+    graph::{self, COMPENSATION_OFFSET},
     steps::{StepRun, name},
 };
 use fastrand::Rng;
@@ -36,6 +40,7 @@ use stepwell::{
         bulk::BulkRecord,
         index::IndexPartition,
         item::Key,
+        message::{QueueName, StepQueue},
         record::{StepRecord, TaskRecord},
         state::{StepState, TaskState},
     },
@@ -46,7 +51,7 @@ use tokio::{sync::Notify, task::spawn_local};
 use uuid::Uuid;
 
 /// The store as a process reaches it.
-pub(super) type ReachedStore = Versioned<SimulatedStore<FaultyStore<SimulatedProcess>>>;
+pub(super) type ReachedStore = Versioned<SimulatedStore<FaultyStore<SimulatedProcess, ReachedTable>>>;
 
 /// The client of one process.
 pub(super) type RemoteClient = Client<ReachedStore, SimulatedQueues, SimulatedProcess>;
@@ -56,7 +61,7 @@ pub(super) struct Simulation {
     pub(super) scheduler: Arc<Scheduler>,
     pub(super) scenario: Scenario,
     pub(super) table: MemoryTable,
-    pub(super) queues: MemoryQueues,
+    pub(super) queues: Messages,
     pub(super) ledger: EffectLedger,
     pub(super) audit: Arc<Audit>,
     /// The tasks and their numbers, in the order of their start.
@@ -82,13 +87,14 @@ pub(super) struct Simulation {
 
 impl Simulation {
     /// The recorder receives all writes and messages. The rules check the writes. `versions` draws each process's
-    /// version; without it all are the shipped one.
+    /// version; without it all are the shipped one. With a machine, everything is done in its only process.
     pub(super) fn new(
         scheduler: Scheduler,
         scenario: Scenario,
         recorder: Option<Arc<Recorder>>,
         rules: Arc<Rules>,
         versions: Option<Rng>,
+        machine: Option<Box<dyn Machine>>,
     ) -> Self {
         let scheduler = Arc::new(scheduler);
         let audit = Arc::new(Audit::new(&scheduler, versions.is_none(), scenario.graph.optional_compensations()));
@@ -100,10 +106,29 @@ impl Simulation {
         }
         let workflow = scenario.graph.workflow();
         let all = workflow.plan().steps().iter().chain(workflow.plan().compensations()).map(|step| step.name.clone());
-        let waits_on = all.filter(|step| workflow.breaker_of(step).is_some()).collect();
+        let (waits_on, others): (BTreeSet<String>, BTreeSet<String>) =
+            all.partition(|step| workflow.breaker_of(step).is_some());
+        let queues = match machine {
+            None => Messages::Queues(MemoryQueues::new(&scheduler, recorder)),
+            Some(machine) => {
+                let serving = |step: &String, claims| Serving {
+                    queue: StepQueue::new(graph::WORKFLOW, step).into(),
+                    slots: 0,
+                    time: Duration::from_secs(scenario.timeout_seconds.into()) + MARGIN,
+                    claims,
+                };
+                // A guarded worker looks at the breaker before it claims.
+                let guarded = waits_on.iter().map(|step| serving(step, false));
+                let others = others.iter().map(|step| serving(step, true));
+                let time = Duration::from_secs(60);
+                let dead_letters = Serving { queue: QueueName::DeadLetters, slots: 0, time, claims: false };
+                let served = guarded.chain(others).chain([dead_letters]).collect();
+                Messages::Host(Arc::new(Host::new(&scheduler, machine, table.clone(), served)))
+            }
+        };
         Self {
             table,
-            queues: MemoryQueues::new(&scheduler, recorder),
+            queues,
             ledger: EffectLedger::default(),
             audit,
             scheduler,
@@ -123,10 +148,26 @@ impl Simulation {
         }
     }
 
-    pub(super) fn process(&self, what: &str) -> SimulatedProcess {
+    /// A process of this name, once the machine of the run is up.
+    pub(super) async fn process(&self, what: &str) -> SimulatedProcess {
+        if let Messages::Host(host) = &self.queues {
+            return host.up().await.within(self.name(what));
+        }
         let drawn = self.versions.as_ref().is_some_and(|versions| versions.lock().bool());
         let version = if drawn { Version::Newer } else { Version::Shipped };
         SimulatedProcess::new(&self.scheduler, self.name(what), version)
+    }
+
+    /// Waits until the machine of the run is up, if there is one.
+    pub(super) async fn up(&self) {
+        if let Messages::Host(host) = &self.queues {
+            host.up().await;
+        }
+    }
+
+    /// Forgets the breakers of all processes, because they are dead.
+    pub(super) fn forget_breakers(&self) {
+        self.breakers.lock().clear();
     }
 
     /// A process without faults, of the newest version of the run.
@@ -215,7 +256,7 @@ impl Simulation {
     }
 
     fn is_quiescent(&self) -> bool {
-        if self.busy.get() > 0 || !self.queues.are_empty() || self.has_open_bulks() {
+        if self.busy.get() > 0 || !self.queues.are_none() || self.has_open_bulks() {
             return false;
         }
         // The watchdog is needed after a lost message, an operator's death, a start whose messages could not be sent, or one

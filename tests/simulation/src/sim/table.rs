@@ -122,11 +122,6 @@ impl MemoryTable {
     pub fn is_watched(&self) -> bool {
         self.next_inspection().is_some()
     }
-
-    /// Whether this index partition has a task in this shard.
-    pub fn lists_any(&self, partition: IndexPartition, shard: u8) -> bool {
-        self.first_listed(|place| place.partition == partition && IndexPartition::shard(place.task) == shard).is_some()
-    }
 }
 
 impl Store for MemoryTable {

@@ -1,5 +1,7 @@
-//! The shop on one machine: `checkout_local serve` runs it, `checkout_local demo` shows it. `--help` says the rest.
+//! The shop on one machine: `checkout_local serve` runs it, `checkout_local demo` shows it, `checkout_local backup` copies it.
+//! `--help` says the rest.
 
+mod backup;
 mod demo;
 mod failure;
 mod measure;
@@ -7,6 +9,7 @@ mod noop;
 mod serve;
 mod server;
 mod show;
+mod step;
 
 use clap::{Parser, Subcommand};
 use failure::{EXIT_CODES, Failure};
@@ -33,6 +36,27 @@ enum Command {
     /// The shop is in a temporary folder, which is deleted at the end, and on free ports.
     #[command(after_long_help = EXIT_CODES)]
     Demo,
+    /// Copy the shop's file, also while the shop runs
+    ///
+    /// The copy is one file for its owner only: tasks, messages, orders, stock and the records of payments, as they were when the command
+    /// began. It appears when it is whole; after a power failure or a kill, a file `backup-*.partial` may be left beside it.
+    ///
+    /// The copy lacks the tokens of cards, which are deleted when the card is charged and should not live on in a copy. It also lacks the
+    /// other files of the folder: the secret `task-key`, by which customers' URLs are valid and which never changes, so keep it apart once;
+    /// `gateway.sqlite` and `mail/`, which stand for systems that are not the shop's and do not go back with it.
+    ///
+    /// To restore a copy, stop the shop, move `shop.sqlite` and the files of that name away, put the copy in the place of `shop.sqlite`,
+    /// and start the shop. A copy beside the log of an earlier file is refused with exit code 6. Checkouts that were in flight go on:
+    /// one that is paid already is not charged again, and one that is not needs its card once more. For each charge after the copy the
+    /// reconciliation says `charge_without_record` in the log, an hour after the charge: refund it at the gateway.
+    #[command(after_long_help = EXIT_CODES)]
+    Backup(backup::Options),
+    /// Run one step of a checkout, and show its answer and what it changed
+    ///
+    /// It works on a copy, which is deleted at the end: of the folder --data, also while the shop runs, or without it on a new shop that
+    /// sells the sample products. So nothing of it is charged, mailed or kept.
+    #[command(after_long_help = EXIT_CODES)]
+    Step(step::Options),
     /// Serve a workflow of five steps that do nothing, to measure the engine
     ///
     /// POST a JSON object with an `order_id` to /noop?wait=25. The answer is the result of the last step.
@@ -51,6 +75,8 @@ async fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Serve(options) => serve::serve(options).await,
         Command::Demo => demo::demo().await,
+        Command::Backup(options) => backup::backup(&options),
+        Command::Step(options) => step::step(&options).await,
         Command::Noop(options) => noop::noop(options).await,
         Command::Measure(options) => measure::measure(&options),
     };

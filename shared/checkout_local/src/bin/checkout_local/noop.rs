@@ -4,7 +4,7 @@ use crate::{
     failure::{Failure, other},
     say,
     serve::{Log, init_logging, until_a_signal},
-    server::{create_folder, run},
+    server::run,
 };
 use axum::{
     Json, Router,
@@ -22,7 +22,7 @@ use stepwell::{
     Client, Context, ResultOf, Step, StepContext, StepError, StepResult, System, Workflow,
     core::{snapshot::TaskSnapshot, state::TaskStatus},
 };
-use stepwell_local::{DEFAULT_SLOTS, File, Host, Local, http};
+use stepwell_local::{DEFAULT_SLOTS, File, Host, Local, create_folder, http};
 
 const WORKFLOW: &str = include_str!("noop.yaml");
 
@@ -105,9 +105,9 @@ type Engine = Client<Local<System>, Local<System>, System>;
 /// # Errors
 /// See [`Failure`].
 pub(crate) async fn noop(options: Options) -> Result<(), Failure> {
-    init_logging(options.log);
+    init_logging(options.log, tracing::Level::INFO);
     let stop = until_a_signal()?;
-    create_folder(&options.data)?;
+    create_folder(&options.data).map_err(|source| Failure::Folder { path: options.data.clone(), source })?;
     let file = File::open(&options.data.join("noop.sqlite"), &[stepwell_local::SCHEMA])?;
     let listener = http::listen(options.port).await?;
     let address = listener.local_addr().map_err(other)?;

@@ -7,7 +7,7 @@ use crate::{
 };
 use checkout_api::Limits;
 use clap::{Args, ValueEnum};
-use std::{path::PathBuf, process};
+use std::{num::NonZeroU16, path::PathBuf, process};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
@@ -33,6 +33,16 @@ pub(crate) struct Options {
     /// The most checkouts of an e-mail address in ten minutes, other cards for them included; 0 is any number
     #[arg(long, value_name = "NUMBER", default_value_t = 10)]
     checkouts_per_email: u32,
+    /// The most attempts of this step or compensation at once; of any other 64
+    #[arg(long, value_name = "STEP=NUMBER", value_parser = slots)]
+    concurrency: Vec<(String, NonZeroU16)>,
+}
+
+fn slots(text: &str) -> Result<(String, NonZeroU16), String> {
+    let (step, number) =
+        text.split_once('=').ok_or("a step, `=` and a number are needed, such as process_payment=8")?;
+    let number = number.parse().map_err(|_| format!("`{number}` is no whole number from 1 to {}", u16::MAX))?;
+    Ok((step.to_owned(), number))
 }
 
 /// The form of the log.
@@ -49,7 +59,7 @@ pub(crate) enum Log {
 /// # Errors
 /// See [`Failure`].
 pub(crate) async fn serve(options: Options) -> Result<(), Failure> {
-    init_logging(options.log);
+    init_logging(options.log, Level::INFO);
     let stop = until_a_signal()?;
     let settings = Settings {
         data: options.data,
@@ -57,6 +67,7 @@ pub(crate) async fn serve(options: Options) -> Result<(), Failure> {
         operators_port: options.operators_port,
         // All requests come from this machine, or through a proxy on it.
         limits: Limits { per_email: options.checkouts_per_email, per_address: 0 },
+        slots: options.concurrency.into_iter().collect(),
     };
     let server = Server::open(&settings).await?;
     say(format_args!("customers  {}", server.customers_url()))?;
@@ -100,10 +111,11 @@ async fn stop_at_a_signal((mut terminate, mut interrupt): (Signal, Signal), stop
     process::exit(128 + second.as_raw_value());
 }
 
-pub(crate) fn init_logging(log: Log) {
+/// Logs to stderr. `level` counts unless the variable `RUST_LOG` says otherwise.
+pub(crate) fn init_logging(log: Log, level: Level) {
     let wanted = std::env::var("RUST_LOG").unwrap_or_default();
     let targets = wanted.parse().unwrap_or_else(|_| Targets::new());
-    let targets = if wanted.is_empty() { targets.with_default(Level::INFO) } else { targets };
+    let targets = if wanted.is_empty() { targets.with_default(level) } else { targets };
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let registry = tracing_subscriber::registry().with(targets);
     match log {

@@ -7,16 +7,16 @@ use checkout_local::{GATEWAY_SCHEMA, LocalShop, Outbox, SCHEMA};
 use futures::future::try_join_all;
 use http_api::TaskKeys;
 use std::{
-    fs,
+    collections::BTreeMap,
     net::SocketAddr,
-    os::unix::fs::DirBuilderExt,
+    num::NonZeroU16,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
-use stepwell::{Client, Runtime, System};
+use stepwell::{Client, Runtime, System, core::plan::Plan};
 use stepwell_local::{
-    DEFAULT_SLOTS, File, Host, Local,
+    DEFAULT_SLOTS, File, Host, Local, create_folder,
     http::{self, Secret},
 };
 use tokio::{net::TcpListener, sync::watch};
@@ -45,7 +45,11 @@ pub(crate) struct Settings {
     /// 0 is any free port.
     pub(crate) operators_port: u16,
     pub(crate) limits: Limits,
+    pub(crate) slots: Slots,
 }
+
+/// How many deliveries of a step are in flight at most, by its name, where that is not [`DEFAULT_SLOTS`].
+pub(crate) type Slots = BTreeMap<String, NonZeroU16>;
 
 /// A shop that is open, and does nothing until it is run.
 pub(crate) struct Server {
@@ -57,35 +61,73 @@ pub(crate) struct Server {
     pub(crate) token: PathBuf,
 }
 
+/// The shop's file in the folder of all data.
+pub(crate) const SHOP: &str = "shop.sqlite";
+
+/// The file of the simulated gateway.
+pub(crate) const GATEWAY: &str = "gateway.sqlite";
+
+/// The folder of the e-mails.
+pub(crate) const MAIL: &str = "mail";
+
+/// The files of a shop.
+pub(crate) struct Files {
+    pub(crate) file: File,
+    pub(crate) gateway: File,
+    pub(crate) shop: LocalShop,
+}
+
+impl Files {
+    /// Opens the files in this folder, or creates them.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub(crate) fn open(data: &Path) -> Result<Self, Failure> {
+        // The lock of the first file guards the whole folder.
+        let file = File::open(&data.join(SHOP), &[stepwell_local::SCHEMA, SCHEMA])?;
+        let gateway = File::open(&data.join(GATEWAY), &[GATEWAY_SCHEMA])?;
+        let mail = data.join(MAIL);
+        let sender: EmailAddress = SENDER.parse().map_err(other)?;
+        let outbox = Outbox::open(&mail, sender).map_err(|source| Failure::Folder { path: mail, source })?;
+        let shop = LocalShop::new(file.clone(), gateway.clone(), outbox);
+        Ok(Self { file, gateway, shop })
+    }
+}
+
+/// Fills an empty catalogue.
+pub(crate) async fn load_products(shop: &LocalShop) -> Result<(), Failure> {
+    if shop.all_products().await?.is_empty() {
+        let products: Vec<Product> = serde_json::from_str(PRODUCTS).map_err(other)?;
+        shop.load_products(products).await?;
+    }
+    Ok(())
+}
+
 impl Server {
     /// Opens the shop's files and ports.
     ///
     /// # Errors
     /// See [`Failure`].
     pub(crate) async fn open(settings: &Settings) -> Result<Self, Failure> {
+        let workflow = checkout::workflow().map_err(other)?;
+        if let Some(name) = settings.slots.keys().find(|name| workflow.plan().step(name).is_none()) {
+            return Err(no_step(name, workflow.plan()));
+        }
         let data = settings.data.as_path();
-        create_folder(data)?;
-        // The lock of the first file guards the whole folder.
-        let file = File::open(&data.join("shop.sqlite"), &[stepwell_local::SCHEMA, SCHEMA])?;
-        let gateway = File::open(&data.join("gateway.sqlite"), &[GATEWAY_SCHEMA])?;
+        let no_folder = |source| Failure::Folder { path: data.to_owned(), source };
+        create_folder(data).map_err(no_folder)?;
+        let Files { file, gateway, shop } = Files::open(data)?;
         let token = data.join("operator-token");
         let operator_token = Secret::load_or_create(&token)?;
         let secret = Secret::load_or_create(&data.join("task-key"))?;
         let keys = TaskKeys::new(secret.expose(), []).map_err(other)?;
-        let mail = data.join("mail");
-        let sender: EmailAddress = SENDER.parse().map_err(other)?;
-        let outbox = Outbox::open(&mail, sender).map_err(|source| Failure::Folder { path: mail, source })?;
         let customers = http::listen(settings.customers_port).await?;
         let operators = http::listen(settings.operators_port).await?;
 
-        let shop = LocalShop::new(file.clone(), gateway.clone(), outbox);
-        if shop.all_products().await.map_err(other)?.is_empty() {
-            let products: Vec<Product> = serde_json::from_str(PRODUCTS).map_err(other)?;
-            shop.load_products(products).await.map_err(other)?;
-        }
+        load_products(&shop).await?;
         let local = Local::new(file, System).await?;
         let engine = Client::new(local.clone(), local.clone(), System);
-        let host = host(&local, &shop, &engine)?;
+        let host = host(&local, &shop, &engine, &settings.slots)?;
 
         let for_customers = checkout_api::router(engine.clone(), shop.clone(), keys, settings.limits).map_err(other)?;
         let engine = engine.with_result_types(tasks_api::result_types::<LocalShop>());
@@ -152,20 +194,39 @@ pub(crate) async fn run(
     }
 }
 
+/// Hosts all steps and compensations.
+pub(crate) fn host_steps<A: Runtime + Clone + 'static>(
+    local: &Local<A>,
+    shop: &LocalShop,
+    runtime: A,
+    slots: &Slots,
+) -> Result<Host<A>, Failure> {
+    let workflow = checkout::workflow().map_err(other)?;
+    let mut host = Host::new(local.clone(), runtime);
+    macro_rules! step {
+        ($name:literal, $($library:tt)+) => {
+            let slots = slots.get($name).map_or(DEFAULT_SLOTS, |slots| slots.get().into());
+            host.step(&workflow, $name, slots, $($library)+::step(shop).map_err(other)?);
+        };
+    }
+    tasks_api::each_checkout_step!(step);
+    Ok(host)
+}
+
+/// Says that a plan has no such step, and which it has.
+pub(crate) fn no_step(name: &str, plan: &Plan) -> Failure {
+    let names: Vec<&str> = plan.steps().iter().chain(plan.compensations()).map(|step| step.name.as_str()).collect();
+    Failure::Option(format!("there is no step {name}; there are {}", names.join(", ")))
+}
+
 /// Hosts all steps and compensations, and what is done each hour.
 fn host(
     local: &Local<System>,
     shop: &LocalShop,
     engine: &Client<Local<System>, Local<System>, System>,
+    slots: &Slots,
 ) -> Result<Host<System>, Failure> {
-    let workflow = checkout::workflow().map_err(other)?;
-    let mut host = Host::new(local.clone(), System);
-    macro_rules! step {
-        ($name:literal, $($library:tt)+) => {
-            host.step(&workflow, $name, DEFAULT_SLOTS, $($library)+::step(shop).map_err(other)?);
-        };
-    }
-    tasks_api::each_checkout_step!(step);
+    let mut host = host_steps(local, shop, System, slots)?;
     let gateway = shop.gateway().map_err(other)?;
     let reconciliation = Arc::new(Reconciliation::new(shop.clone(), gateway, engine.clone()));
     host.every(HOUR, "reconciliation", move || {
@@ -187,10 +248,4 @@ fn host(
         }
     });
     Ok(host)
-}
-
-/// Makes the folder, for its owner only, unless it is there.
-pub(crate) fn create_folder(path: &Path) -> Result<(), Failure> {
-    let created = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    created.map_err(|source| Failure::Folder { path: path.to_owned(), source })
 }

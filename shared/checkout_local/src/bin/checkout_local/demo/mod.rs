@@ -13,7 +13,7 @@ mod checkout;
 use crate::{
     failure::Failure,
     say,
-    server::{Server, Settings},
+    server::{Server, Settings, Slots},
     show::{bold, green, red, say_of_checkout},
 };
 use api::Api;
@@ -36,6 +36,7 @@ pub(crate) async fn demo() -> Result<(), Failure> {
         customers_port: 0,
         operators_port: 0,
         limits: Limits { per_email: 0, per_address: 0 },
+        slots: Slots::new(),
     };
     let server = Server::open(&settings).await?;
     let (customers, operators) = (Api::new(server.customers_url()), Api::new(server.operators_url()));

@@ -13,7 +13,8 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use stepwell_simulation::sim::{self, Fault, Mode, RunReport, oracle};
+use stepwell_sim::Mode;
+use stepwell_simulation::sim::{Fault, RunReport, oracle};
 
 /// Simulates the engine with every kind of fault, and checks that nothing is lost, done twice or stuck. It stops at the
 /// first run that fails, and prints the command that repeats that run.
@@ -21,10 +22,10 @@ use stepwell_simulation::sim::{self, Fault, Mode, RunReport, oracle};
 /// A split run works as on AWS: the engine makes a transition and then its consequences, call by call. Every tenth seed
 /// is run in two more modes: as a whole run, over a store that holds its own messages and makes all of it in one
 /// transaction; and with processes of two versions, the shipped one and a newer one whose items the shipped one may not
-/// act on.
+/// act on. Every fiftieth is also run over the backend `local`, on a real file.
 #[derive(Parser)]
 struct Options {
-    /// The number of split runs. From ten on, a tenth as many runs of each other mode are added.
+    /// The number of split runs. Runs of the other modes are added: a tenth as many, and a fiftieth of mode `local`.
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     runs: u64,
     /// The seed of the first run. Each further run has the next number.
@@ -54,8 +55,7 @@ impl Options {
     fn modes(&self, number: u64) -> Vec<Mode> {
         match self.mode {
             Some(mode) => vec![mode],
-            None if (number + 1).is_multiple_of(OTHERS) => Mode::ALL.to_vec(),
-            None => vec![Mode::Split],
+            None => Mode::ALL.into_iter().filter(|mode| (number + 1).is_multiple_of(one_in(*mode))).collect(),
         }
     }
 }
@@ -63,8 +63,14 @@ impl Options {
 /// The number of runs between two reports of progress.
 const EVERY: u64 = 5_000;
 
-/// One seed in this many is run in the other modes too.
-const OTHERS: u64 = 10;
+/// One seed in this many is run in this mode.
+const fn one_in(mode: Mode) -> u64 {
+    match mode {
+        Mode::Split => 1,
+        Mode::Whole | Mode::TwoVersions => 10,
+        Mode::Local => 50,
+    }
+}
 
 /// The counters that all threads share.
 struct Progress {
@@ -80,7 +86,7 @@ struct Progress {
     probes: AtomicU64,
     stop: AtomicBool,
     faults: Mutex<[u64; Fault::COUNT]>,
-    failed: Mutex<Vec<RunReport>>,
+    failed: Mutex<Vec<(Mode, RunReport)>>,
 }
 
 fn main() -> ExitCode {
@@ -139,31 +145,30 @@ fn main() -> ExitCode {
         println!("{struck:>12}  {}", fault.name());
     }
     let mut failed = progress.failed.into_inner().unwrap_or_else(PoisonError::into_inner);
-    failed.sort_by_key(|report| (report.seed, report.mode as usize));
+    failed.sort_by_key(|(mode, report)| (report.seed, *mode as usize));
     if options.keep_going {
         println!("{:>12}  runs that failed", failed.len());
-        for report in &failed {
-            println!("{}", told(report));
+        for (mode, report) in &failed {
+            println!("{}", told(*mode, report));
         }
     }
-    let Some(first) = failed.first() else { return ExitCode::SUCCESS };
+    let Some((mode, first)) = failed.first() else { return ExitCode::SUCCESS };
     // Repeats the run for its trace. A different outcome would mean that the simulation is not deterministic.
-    let again = sim::run_as(first.mode, first.seed, true);
+    let again = mode.run(first.seed, true);
     if again.problem != first.problem {
         eprintln!("the run of seed {} is not the same when it is made again", first.seed);
     }
     if !options.keep_going {
         eprintln!("{}", again.trace);
     }
-    eprintln!("{}", told(first));
-    let mode = first.mode.name();
-    eprintln!("cargo run -p stepwell-simulation --bin sim -- --runs 1 --seed {} --mode {mode} --trace", first.seed);
+    eprintln!("{}", told(*mode, first));
+    eprintln!("cargo run -p stepwell-sim --bin sim -- --runs 1 --seed {} --mode {} --trace", first.seed, mode.name());
     ExitCode::FAILURE
 }
 
 /// The problem of a run, with the command that repeats it.
-fn told(report: &RunReport) -> String {
-    let (mode, problem) = (report.mode.name(), report.problem.as_deref().unwrap_or_default());
+fn told(mode: Mode, report: &RunReport) -> String {
+    let (mode, problem) = (mode.name(), report.problem.as_deref().unwrap_or_default());
     format!("seed {}, {mode}: {problem}", report.seed)
 }
 
@@ -188,18 +193,18 @@ fn work(options: &Options, progress: &Progress, begin: Instant) {
         }
         let seed = options.seed.wrapping_add(number);
         for mode in options.modes(number) {
-            count(sim::run_as(mode, seed, options.trace), options, progress);
+            count(mode, mode.run(seed, options.trace), options, progress);
         }
         tell(options, progress, begin);
     }
 }
 
 /// Adds a run to the counters.
-fn count(report: RunReport, options: &Options, progress: &Progress) {
+fn count(mode: Mode, report: RunReport, options: &Options, progress: &Progress) {
     if options.trace {
         print!("{}", report.trace);
     }
-    if let Some(made) = progress.made.get(report.mode as usize) {
+    if let Some(made) = progress.made.get(mode as usize) {
         made.fetch_add(1, Ordering::Relaxed);
     }
     progress.calls.fetch_add(report.calls, Ordering::Relaxed);
@@ -212,7 +217,7 @@ fn count(report: RunReport, options: &Options, progress: &Progress) {
         *all += one;
     }
     if report.problem.is_some() {
-        progress.failed.lock().unwrap_or_else(PoisonError::into_inner).push(report);
+        progress.failed.lock().unwrap_or_else(PoisonError::into_inner).push((mode, report));
         progress.stop.fetch_or(!options.keep_going, Ordering::Relaxed);
     }
 }

@@ -8,6 +8,10 @@
     reason = "a test may fail loudly"
 )]
 
+#[path = "../running/mod.rs"]
+mod running;
+
+use running::{HOST, Output};
 use serde_json::Value;
 use std::{
     fs,
@@ -16,44 +20,93 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::Path,
     process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
 };
 use stepwell_local::{File, Schema};
 use tempfile::tempdir;
 
+mod backup;
+#[cfg(target_os = "linux")]
+mod disk;
+mod many;
+mod measure;
+mod step;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_checkout_local");
+
 fn command(data: &Path, port: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_checkout_local"));
-    command.args(["serve", "--port", port, "--operators-port", "0", "--data"]).arg(data);
-    command.env_remove("RUST_LOG").stdin(Stdio::null());
+    serve(Command::new(PROGRAM), data, port)
+}
+
+/// Adds the arguments of `serve` to a command that runs the program.
+fn serve(mut command: Command, data: &Path, port: &str) -> Command {
+    running::serve(&mut command, data, port);
     command
 }
 
 /// A running shop. It is killed when the test fails.
 struct Shop {
     process: Child,
-    /// Kept open, so that the program can print.
-    _lines: Box<dyn Iterator<Item = std::io::Result<String>>>,
+    _output: Output,
     customers: String,
     operators: String,
 }
 
 impl Shop {
     fn start(data: &Path) -> Self {
-        let mut process = command(data, "0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let mut address = |of: &str| {
-            let line = lines.next().expect("it says where it listens").unwrap();
-            let url = line.strip_prefix(of).unwrap_or_else(|| panic!("{line}")).trim_start();
-            url.split(' ').next().unwrap().strip_prefix("http://").unwrap().to_owned()
-        };
-        let (customers, operators) = (address("customers"), address("operators"));
-        Self { process, _lines: Box::new(lines), customers, operators }
+        Self::start_by(command(data, "0").stderr(Stdio::null()))
+    }
+
+    fn start_by(command: &mut Command) -> Self {
+        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut output = Output::new(process.stdout.take().unwrap());
+        let (customers, operators) = output.addresses().expect("it says where it listens");
+        Self { process, _output: output, customers, operators }
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.process.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
     /// Sends SIGTERM, and returns the exit code.
     fn stop(mut self) -> Option<i32> {
-        let pid = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.signal("-TERM");
         self.process.wait().unwrap().code()
+    }
+
+    /// The answer to the start of a checkout, which waits for its end.
+    fn buy(&self, request: &str) -> (u16, Value) {
+        ask(&self.customers, "POST /checkout?wait=20", HOST, request)
+    }
+
+    /// Starts a checkout whose gateway turns it away for half a minute, and returns its URL once its payment waits.
+    fn buy_later(&self) -> String {
+        let request = include_str!("../../../../events/requests/gateway_rate_limited.json");
+        let (status, started) = ask(&self.customers, "POST /checkout", HOST, request);
+        assert_eq!(status, 202, "{started}");
+        let url = started["checkout_url"].as_str().unwrap().to_owned();
+        while self.look(&url)["retrying"].is_null() {
+            thread::sleep(Duration::from_millis(10));
+        }
+        url
+    }
+
+    /// What a customer reads of a checkout.
+    fn look(&self, url: &str) -> Value {
+        let (status, found) = ask(&self.customers, &format!("GET {url}"), HOST, "");
+        assert_eq!(status, 200, "{found}");
+        found
+    }
+
+    /// Tries the payment that waits again, at once, and waits for the end of the checkout.
+    fn retry(&self, url: &str) -> Value {
+        let found = self.look(url);
+        let retry = found["retrying"]["retry_url"].as_str().unwrap_or_else(|| panic!("{found}")).to_owned();
+        let (status, answer) = ask(&self.customers, &format!("POST {retry}"), HOST, "");
+        assert!(status < 300, "{status} {answer}");
+        self.look(&format!("{url}&wait=20"))
     }
 }
 
@@ -67,21 +120,18 @@ impl Drop for Shop {
 
 /// The status and the body of the answer to a request with these further header lines.
 fn ask(address: &str, request: &str, headers: &str, body: &str) -> (u16, Value) {
-    let mut stream = TcpStream::connect(address).unwrap();
-    let length = body.len();
-    write!(stream, "{request} HTTP/1.1\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}")
-        .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head[9..12].parse().unwrap(), serde_json::from_str(body).unwrap())
+    running::ask(address, request, headers, body).unwrap()
 }
 
-const HOST: &str = "Host: localhost\r\n";
+const SUCCESS: &str = include_str!("../../../../events/requests/success.json");
 
 /// The exit code of a start that has to fail, and what it says last.
 fn refused(data: &Path, port: &str) -> (Option<i32>, String) {
-    let output = command(data, port).output().unwrap();
+    refused_by(&mut command(data, port))
+}
+
+fn refused_by(command: &mut Command) -> (Option<i32>, String) {
+    let output = command.output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     (output.status.code(), said.lines().last().unwrap_or_default().to_owned())
 }
@@ -91,8 +141,7 @@ fn checkout_and_its_order_outlive_the_process() {
     let folder = tempdir().unwrap();
     let data = folder.path().join("data");
     let shop = Shop::start(&data);
-    let request = include_str!("../../../events/requests/success.json");
-    let (status, started) = ask(&shop.customers, "POST /checkout?wait=20", HOST, request);
+    let (status, started) = shop.buy(SUCCESS);
     assert_eq!((status, &started["status"]), (202, &Value::from("completed")), "{started}");
     let (code, said) = refused(&data, "0");
     assert_eq!(code, Some(3), "{said}");
@@ -104,6 +153,28 @@ fn checkout_and_its_order_outlive_the_process() {
     let (status, order) = ask(&shop.customers, &format!("GET {url}"), HOST, "");
     assert_eq!((status, &order["order_number"]), (200, &started["order_number"]), "{order}");
     assert_eq!(fs::read_dir(data.join("mail")).unwrap().count(), 1, "the confirmation");
+    assert_eq!(shop.stop(), Some(0));
+}
+
+#[test]
+fn second_signal_ends_a_stop_that_hangs_and_loses_nothing() {
+    let folder = tempdir().unwrap();
+    let mut waiting = None;
+    for (signal, expected) in [("-INT", 130), ("-TERM", 143)] {
+        let mut shop = Shop::start_by(command(folder.path(), "0").stderr(Stdio::piped()));
+        let url = waiting.get_or_insert_with(|| shop.buy_later()).clone();
+        // A request that waits for the end of a checkout holds up the stop.
+        let mut open = TcpStream::connect(&shop.customers).unwrap();
+        write!(open, "GET {url}&wait=25 HTTP/1.1\r\n{HOST}\r\n").unwrap();
+        assert_eq!(shop.look(&url)["status"], "processing");
+        shop.signal(signal);
+        let mut log = BufReader::new(shop.process.stderr.take().unwrap()).lines();
+        assert!(log.any(|line| line.unwrap().contains("stopping")), "it says that it stops");
+        shop.signal(signal);
+        assert_eq!(shop.process.wait().unwrap().code(), Some(expected));
+    }
+    let shop = Shop::start(folder.path());
+    assert_eq!(shop.retry(&waiting.unwrap())["status"], "completed");
     assert_eq!(shop.stop(), Some(0));
 }
 
@@ -159,6 +230,25 @@ fn readme_has_the_exit_codes_of_the_help() {
     assert_eq!(codes.len(), 10, "{help}");
     for (code, meaning) in codes.iter().map(|line| line.trim().split_once(' ').unwrap()) {
         let row = format!("| {code} | {} |", meaning.trim());
-        assert!(include_str!("../../../README.md").contains(&row), "README.md lacks: {row}");
+        assert!(include_str!("../../../../README.md").contains(&row), "README.md lacks: {row}");
     }
+}
+
+/// Whether a file has this text in it.
+fn contains(file: &Path, text: &str) -> bool {
+    fs::read(file).unwrap().windows(text.len()).any(|found| found == text.as_bytes())
+}
+
+#[test]
+fn concurrency_of_a_step_that_does_not_exist_is_refused() {
+    let folder = tempdir().unwrap();
+    let data = folder.path().join("data");
+    let serve = |concurrency: &str| refused_by(command(&data, "0").args(["--concurrency", concurrency]));
+    let (code, why) = serve("proces_payment=8");
+    assert_eq!(code, Some(2), "{why}");
+    assert!(why.contains("there is no step proces_payment; there are validate_cart, process_payment,"), "{why}");
+    for wrong in ["process_payment=0", "process_payment", "process_payment=many"] {
+        assert_eq!(serve(wrong).0, Some(2), "{wrong}");
+    }
+    assert!(!data.exists(), "something was made before it was refused");
 }

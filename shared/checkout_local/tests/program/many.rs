@@ -1,0 +1,126 @@
+//! A shop with many tasks: how much memory it takes, and what is left when they have expired.
+
+use super::*;
+use futures::{StreamExt, stream};
+use std::{env, sync::mpsc, time::Duration};
+use stepwell::{Actor, Client, Runtime, System, TaskId, Timestamp, Workflow};
+use stepwell_local::Local;
+
+/// The most memory that the program takes at any time, in KiB.
+const MOST_MEMORY: u64 = 60 * 1024;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How many tasks are started at a time: they share commits.
+const AT_ONCE: usize = 500;
+
+/// A clock that is behind by this much.
+#[derive(Clone, Copy, Debug)]
+struct Behind(Duration);
+
+impl Runtime for Behind {
+    fn now(&self) -> Timestamp {
+        System.now().before(self.0)
+    }
+
+    fn random(&self) -> f64 {
+        System.random()
+    }
+
+    fn new_task_id(&self) -> TaskId {
+        System.new_task_id()
+    }
+}
+
+/// Puts tasks of this age into the shop's file, and cancels them if they are to be `ended`. The program has no handler of their step,
+/// so they stay as they are.
+async fn fill(data: &Path, tasks: usize, age: Duration, ended: bool) {
+    fs::create_dir_all(data).unwrap();
+    let file = File::open(&data.join("shop.sqlite"), &[stepwell_local::SCHEMA]).unwrap();
+    let local = Local::new(file, Behind(age)).await.unwrap();
+    let client = Client::new(local.clone(), local, Behind(age));
+    let workflow = Workflow::from_yaml("{name: waits, step_templates: [{name: wait}]}").unwrap();
+    let request: Value = serde_json::from_str(SUCCESS).unwrap();
+    let actor = Actor::new("a test", "it is over").unwrap();
+    let start = async |_| {
+        let task = client.start(&workflow, &request, None).await.unwrap().task_id;
+        if ended {
+            client.cancel(task, &actor).await.unwrap();
+        }
+    };
+    stream::iter(0..tasks).map(start).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
+}
+
+/// How many tasks the operators' API lists, page by page.
+fn listed(shop: &Shop, data: &Path) -> usize {
+    let token = fs::read_to_string(data.join("operator-token")).unwrap();
+    let headers = format!("{HOST}Authorization: Bearer {}\r\n", token.trim());
+    let (mut count, mut next) = (0, String::new());
+    loop {
+        let (status, page) = ask(&shop.operators, &format!("GET /tasks?limit=200{next}"), &headers, "");
+        assert_eq!(status, 200, "{page}");
+        count += page["tasks"].as_array().unwrap().len();
+        match page["next"].as_str() {
+            Some(cursor) => next = format!("&next={cursor}"),
+            None => return count,
+        }
+    }
+}
+
+/// Reads the log to its end, on a thread of its own, and tells when a line has this text.
+fn read_log(shop: &mut Shop, text: &'static str) -> mpsc::Receiver<()> {
+    let log = BufReader::new(shop.process.stderr.take().unwrap()).lines();
+    let (found, wait) = mpsc::channel();
+    thread::spawn(move || {
+        for line in log.map_while(Result::ok) {
+            if line.contains(text) {
+                // The test may wait no more.
+                let _ = found.send(());
+            }
+        }
+    });
+    wait
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn memory_is_bounded_however_many_tasks_there_are() {
+    let tasks = env::var("STEPWELL_TASKS").map_or(10_000, |tasks| tasks.parse().unwrap());
+    let folder = tempdir().unwrap();
+    let data = folder.path();
+    // The watchdog has to inspect all of them.
+    fill(data, tasks, 10 * MINUTE, false).await;
+    let mut shop = Shop::start_by(command(data, "0").stderr(Stdio::piped()));
+    let watchdog_has_run = read_log(&mut shop, "tasks that need a person");
+    assert!(listed(&shop, data) >= tasks, "a task that is inspected meanwhile may be listed twice");
+    watchdog_has_run.recv().unwrap();
+    assert_eq!(listed(&shop, data), tasks);
+    let status = fs::read_to_string(format!("/proc/{}/status", shop.process.id())).unwrap();
+    let of = |field: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+        line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+    };
+    let (most, now) = (of("VmHWM"), of("VmRSS"));
+    let size = fs::metadata(data.join("shop.sqlite")).unwrap().len() / 1024;
+    println!("{tasks} tasks, {size} KiB: {most} KiB of memory at most, {now} KiB now");
+    assert!(most <= MOST_MEMORY, "{most} KiB of memory with {tasks} tasks");
+    assert_eq!(shop.stop(), Some(0));
+}
+
+#[tokio::test]
+async fn expired_tasks_are_deleted_and_the_file_becomes_smaller() {
+    const TASKS: usize = 1_000;
+    let folder = tempdir().unwrap();
+    let data = folder.path();
+    fill(data, TASKS, 91 * DAY, true).await;
+    fill(data, 10, 89 * DAY, true).await;
+    let size = || fs::metadata(data.join("shop.sqlite")).unwrap().len();
+    let full = size();
+    let mut shop = Shop::start_by(command(data, "0").env("RUST_LOG", "stepwell_local=debug").stderr(Stdio::piped()));
+    read_log(&mut shop, "done what=\"retention\"").recv().unwrap();
+    assert_eq!(listed(&shop, data), 10);
+    let left = size();
+    assert!(left < full / 2, "{left} of {full} bytes are left");
+    assert_eq!(shop.stop(), Some(0));
+}
