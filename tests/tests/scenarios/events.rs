@@ -54,6 +54,8 @@ async fn every_sample_request_ends_as_the_guide_says<B: Backend>() {
         shop.provide(product, units).await;
     }
     let ends = ENDS.map(async |(name, end)| {
+        // In one process five failures of the gateway in a row would park the payments of all samples.
+        let (shop, []) = B::open([]).await;
         let answer = shop.api().post("/checkout", sample(&format!("requests/{name}.json"))).await;
         let found = if answer.status == 202 {
             let status = shop.api().until_ended(&answer.task_id()).await;

@@ -12,6 +12,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
     sync::OnceLock,
+    thread,
 };
 use stepwell_local::File;
 use stepwell_tests::{api::Api, checkout::products, operators::Operator, shop::Product, stack::repository};
@@ -116,6 +117,15 @@ impl Backend for Local {
 
     async fn logs(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+}
+
+/// Shows what the program has logged if the scenario fails.
+impl Drop for Local {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            println!("{}", fs::read_to_string(self.folder.path().join("log")).unwrap_or_default());
+        }
     }
 }
 
