@@ -8,8 +8,8 @@
 #   unit        unit, property and documentation tests, whole tasks over the engine's harness, the checkout's scenarios and
 #               the shop's rules in memory, the protocol's model, and the engine over one SQLite file; needs no stack
 #   new_step    `stepwell new step` adds a step to a copy of this repository, and the copy is linted and tested
-#   simulation  100,000 simulated runs of the engine, and 10,000 each over a store that holds its own messages and of two
-#               versions in one run, with every kind of fault
+#   simulation  100,000 simulated runs of the engine, 10,000 each over a store that holds its own messages and of two versions
+#               in one run, and 1,000 over the backend `local` on a file, with every kind of fault
 #   table       the engine's and the shop's tables, queues and mail on the local stack; and with the tables on DynamoDB
 #               Local, where Java is there
 #   faults      many checkouts while workers are killed, messages come twice and DynamoDB fails, and then the
