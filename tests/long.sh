@@ -4,7 +4,8 @@
 #   tests/long.sh [--no-record] [PART]...
 #
 #   model          every scope of the protocol's model, the large ones too: minutes, and gigabytes of memory
-#   simulation     a million simulated runs of the engine, with other seeds than tests/run.sh
+#   simulation     a million simulated runs of the engine, 10,000 of them also over the backend `local`, with other seeds than
+#                  tests/run.sh
 #   mutants        the bugs of tests/mutants/, one after the other (tests/mutants.sh), with a local stack of its own
 #   cargo-mutants  an eighth of cargo-mutants' changes to the engine; STEPWELL_SHARD says which, 0 to 7
 #   flash-sale     10,000 buyers for 100 pieces in memory, with faults; then 500 for 20 on a local stack

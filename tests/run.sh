@@ -9,8 +9,8 @@
 #               the shop's rules in memory, the protocol's model, and the engine over one SQLite file; needs no stack
 #   new_step    `stepwell new step` adds a step to a copy of this repository, and the copy is linted and tested; `stepwell dev` replaces
 #               the shop of another copy after a change
-#   simulation  100,000 simulated runs of the engine, and 10,000 each over a store that holds its own messages and of two
-#               versions in one run, with every kind of fault
+#   simulation  100,000 simulated runs of the engine, 10,000 each over a store that holds its own messages and of two versions
+#               in one run, and 1,000 over the backend `local` on a file, with every kind of fault
 #   one_machine the program of one machine, without a stack: whole checkouts through HTTP; killed 50 times while customers buy; and its
 #               files after 500 power cuts
 #   table       the engine's and the shop's tables, queues and mail on the local stack; and with the tables on DynamoDB
