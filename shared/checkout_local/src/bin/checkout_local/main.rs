@@ -1,5 +1,5 @@
-//! The shop on one machine: `checkout_local serve` runs it, `checkout_local demo` shows it, `checkout_local backup` copies it.
-//! `--help` says the rest.
+//! The shop on one machine: `checkout_local serve` runs it, `checkout_local demo` shows it, `checkout_local backup` copies it, and
+//! `checkout_local step` runs one step of it by hand. `--help` says the rest.
 
 mod backup;
 mod demo;
