@@ -1,4 +1,4 @@
-//! The program as users run it: its ports, its signals, its exit codes.
+//! The program as users run it: its ports, its signals, its exit codes, and what survives when it is killed.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,6 +8,7 @@
     reason = "a test may fail loudly"
 )]
 
+mod durability;
 mod running;
 
 use running::{HOST, Output};
@@ -76,7 +77,7 @@ fn checkout_and_its_order_outlive_the_process() {
     let folder = tempdir().unwrap();
     let data = folder.path().join("data");
     let shop = Shop::start(&data);
-    let request = include_str!("../../../events/requests/success.json");
+    let request = include_str!("../../../../events/requests/success.json");
     let (status, started) = ask(&shop.customers, "POST /checkout?wait=20", HOST, request);
     assert_eq!((status, &started["status"]), (202, &Value::from("completed")), "{started}");
     let (code, said) = refused(&data, "0");
@@ -144,6 +145,6 @@ fn readme_has_the_exit_codes_of_the_help() {
     assert_eq!(codes.len(), 10, "{help}");
     for (code, meaning) in codes.iter().map(|line| line.trim().split_once(' ').unwrap()) {
         let row = format!("| {code} | {} |", meaning.trim());
-        assert!(include_str!("../../../README.md").contains(&row), "README.md lacks: {row}");
+        assert!(include_str!("../../../../README.md").contains(&row), "README.md lacks: {row}");
     }
 }
