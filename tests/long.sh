@@ -89,7 +89,7 @@ run_memory() {
 run_load() { build load && on_stack "$target/debug/load" --checkouts 5000 --concurrency 40 --faults; }
 run_one-machine() {
   STEPWELL_KILLS=1000 STEPWELL_CUTS=5000 \
-    cargo test --workspace --features lambda --test durability -- --ignored --nocapture --test-threads 1
+    cargo test --workspace --features lambda --test program -- --ignored --nocapture --test-threads 1
 }
 
 build() { cargo build --workspace --features lambda --bin "$1"; }

@@ -74,11 +74,11 @@ run_words() { "$(newest_test stepwell_aws)" --quiet; }
 build_table() { cargo test --workspace --features lambda --test it --no-run; }
 run_table() { "$(newest_test it)" --quiet transitions; }
 
-build_kills() { cargo test --workspace --features lambda --test durability --no-run; }
-run_kills() { "$(newest_test durability)" --quiet --ignored kills::; }
+build_kills() { cargo test --workspace --features lambda --test program --no-run; }
+run_kills() { "$(newest_test program)" --quiet --ignored kills::; }
 
 build_cuts() { build_kills; }
-run_cuts() { "$(newest_test durability)" --quiet --ignored power_cuts::; }
+run_cuts() { "$(newest_test program)" --quiet --ignored power_cuts::; }
 
 # The test binary that cargo has just built, by its own output.
 newest_test() { sed -n "s|.*Executable .*($CARGO_TARGET_DIR/\(debug/deps/$1-[0-9a-f]*\)).*|$CARGO_TARGET_DIR/\1|p" "$log" | tail -1; }

@@ -158,19 +158,19 @@ new_step() {
 one_machine() {
   # They mostly wait, so more of them run at a time than there are processors.
   check "scenarios on the program of one machine" cargo test --workspace --features lambda --test scenarios -- local:: --test-threads 8
-  check "killed at any moment" durability kills::
+  check "killed at any moment" survives kills::
   if [[ $(uname) != Linux ]]; then
     leave_out "power cut at any moment" "it needs strace, which only Linux has"
     return
   fi
   check "strace" have_strace
-  check "power cut at any moment" durability power_cuts::
+  check "power cut at any moment" survives power_cuts::
 }
 
 # In a subshell, so that what is missing fails the check and does not end the run.
 have_strace() (command -v strace >/dev/null || install_packages strace)
 
-durability() { cargo test --workspace --features lambda --test durability -- --ignored --nocapture "$1"; }
+survives() { cargo test --workspace --features lambda --test program -- --ignored --nocapture "durability::$1"; }
 
 # ---- Simulation ------------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-//! The program as users run it: its ports, its signals, its exit codes.
+//! The program as users run it: its ports, its signals, its exit codes, and what survives when it is killed.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,7 +8,7 @@
     reason = "a test may fail loudly"
 )]
 
-#[path = "../running/mod.rs"]
+mod durability;
 mod running;
 
 use running::{HOST, Output};

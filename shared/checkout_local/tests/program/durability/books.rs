@@ -27,7 +27,7 @@ use tokio::{sync::oneshot, time::Instant};
 
 /// The products that a shop begins with.
 pub(crate) fn products() -> Vec<Product> {
-    serde_json::from_str(include_str!("../../../../infra/products.json")).unwrap()
+    serde_json::from_str(include_str!("../../../../../infra/products.json")).unwrap()
 }
 
 /// What a customer was told of a checkout in one answer.

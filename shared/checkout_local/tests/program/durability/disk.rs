@@ -16,7 +16,7 @@
 //! [atomic commit]: https://www.sqlite.org/atomiccommit.html
 //! [WAL]: https://www.sqlite.org/walformat.html
 
-use crate::recording::Event;
+use super::recording::Event;
 use fastrand::Rng;
 use std::{
     collections::BTreeMap,

@@ -4,13 +4,12 @@
 //! row die is given up by design, and waits for a person. So every fourth process lives until it has completed a checkout that was
 //! begun under it, and by then it has done what it took back.
 
-use crate::{
+use super::{
     books::{self, Books},
     customers::{CUSTOMERS, Customers},
-    number,
-    running::{self, Output},
-    seed,
+    number, seed,
 };
+use crate::running::{self, Output};
 use checkout::Product;
 use fastrand::Rng;
 use std::{

@@ -4,15 +4,15 @@
 //! goes on until SQLite has begun its log anew. The gateway's file and the e-mails are cut at the same moment, because they are on
 //! the same machine; at a real gateway a charge would stand that the shop has lost the record of, which the reconciliation finds.
 
-use crate::{
+use super::{
     books::{self, Told},
     customers::{CUSTOMERS, Customers},
     disk::{Disk, Loss},
     number,
     recording::{CALLS, Event, Recording},
-    running::{self, Output},
     seed,
 };
+use crate::running::{self, Output};
 use fastrand::Rng;
 use std::{
     fs,

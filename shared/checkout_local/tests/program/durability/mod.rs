@@ -9,22 +9,12 @@
 //! | `STEPWELL_CUTS` | how often the power is cut | 500 |
 //! | `STEPWELL_SEED` | the seed. It repeats the choices of the test, and not what runs beside each other when | random |
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may fail loudly"
-)]
-
 mod books;
 mod customers;
 mod disk;
 mod kills;
 mod power_cuts;
 mod recording;
-#[path = "../running/mod.rs"]
-mod running;
 
 /// The number in this variable, or the default.
 fn number(variable: &str, default: u64) -> u64 {

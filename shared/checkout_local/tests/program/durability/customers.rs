@@ -1,9 +1,7 @@
 //! Customers who buy at the same time, and repeat whatever is not answered.
 
-use crate::{
-    books::Told,
-    running::{self, HOST},
-};
+use super::books::Told;
+use crate::running::{self, HOST};
 use checkout::Money;
 use fastrand::Rng;
 use serde_json::{Value, json};

@@ -6,11 +6,11 @@
 //! After each process the recorded files are compared with the real ones, so nothing goes unrecorded: no unknown call, and no write
 //! through a mapping.
 
-use crate::{
+use super::{
     books::Told,
     disk::{Disk, is_kept},
-    running,
 };
+use crate::running;
 use std::{
     collections::HashMap,
     fs,
