@@ -8,6 +8,7 @@
 #   mutants        the bugs of tests/mutants/, one after the other (tests/mutants.sh), with a local stack of its own
 #   cargo-mutants  an eighth of cargo-mutants' changes to the engine; STEPWELL_SHARD says which, 0 to 7
 #   flash-sale     10,000 buyers for 100 pieces in memory, with faults; then 500 for 20 on a local stack
+#   capacity       the shipped rules under AWS's quotas in virtual time, at two scales
 #   load           5,000 checkouts on a local stack while workers are killed, messages come twice and DynamoDB fails
 #
 # Each part that passes writes its date and commit into the table in tests/README.md. So the script refuses to begin with
@@ -23,11 +24,11 @@ for argument in "$@"; do
   case $argument in
     -h | --help) usage && exit ;;
     --no-record) record=no ;;
-    model | simulation | mutants | cargo-mutants | flash-sale | load) parts+=("$argument") ;;
+    model | simulation | mutants | cargo-mutants | flash-sale | capacity | load) parts+=("$argument") ;;
     *) die "there is no part '$argument'. See tests/long.sh --help" ;;
   esac
 done
-((${#parts[@]} > 0)) || parts=(model simulation mutants cargo-mutants flash-sale load)
+((${#parts[@]} > 0)) || parts=(model simulation mutants cargo-mutants flash-sale capacity load)
 cd "$repo"
 
 guide=tests/README.md
@@ -80,6 +81,7 @@ run_flash-sale() {
   build flash_sale && "$target/debug/flash_sale" && on_stack env STEPWELL_BUYERS=500 STEPWELL_PIECES=20 \
     cargo test --workspace --features lambda --test it scenarios::stock::flash_sale -- --nocapture
 }
+run_capacity() { build capacity && "$target/debug/capacity"; }
 run_load() { build load && on_stack "$target/debug/load" --checkouts 5000 --concurrency 40 --faults; }
 
 build() { cargo build --workspace --features lambda --bin "$1"; }
