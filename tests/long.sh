@@ -10,6 +10,7 @@
 #   cargo-mutants  an eighth of cargo-mutants' changes to the engine; STEPWELL_SHARD says which, 0 to 7
 #   flash-sale     10,000 buyers for 100 pieces in memory, with faults; then 500 for 20 on a local stack
 #   memory         the program of one machine with 100,000 tasks in its file
+#   capacity       the shipped rules under AWS's quotas in virtual time, at two scales
 #   load           5,000 checkouts on a local stack while workers are killed, messages come twice and DynamoDB fails
 #   one-machine    the program of one machine: killed 1,000 times while customers buy, and its files after 5,000 power cuts
 #
@@ -26,11 +27,11 @@ for argument in "$@"; do
   case $argument in
     -h | --help) usage && exit ;;
     --no-record) record=no ;;
-    model | simulation | mutants | cargo-mutants | flash-sale | memory | load | one-machine) parts+=("$argument") ;;
+    model | simulation | mutants | cargo-mutants | flash-sale | memory | capacity | load | one-machine) parts+=("$argument") ;;
     *) die "there is no part '$argument'. See tests/long.sh --help" ;;
   esac
 done
-((${#parts[@]} > 0)) || parts=(model simulation mutants cargo-mutants flash-sale memory load one-machine)
+((${#parts[@]} > 0)) || parts=(model simulation mutants cargo-mutants flash-sale memory capacity load one-machine)
 cd "$repo"
 
 guide=tests/README.md
@@ -86,6 +87,7 @@ run_flash-sale() {
 run_memory() {
   STEPWELL_TASKS=100000 cargo test --workspace --features lambda --test program many::memory -- --nocapture
 }
+run_capacity() { build capacity && "$target/debug/capacity"; }
 run_load() { build load && on_stack "$target/debug/load" --checkouts 5000 --concurrency 40 --faults; }
 run_one-machine() {
   STEPWELL_KILLS=1000 STEPWELL_CUTS=5000 \

@@ -3,7 +3,7 @@
 #![allow(clippy::print_stdout, reason = "the report is this command's output")]
 
 use clap::Parser;
-use rust_decimal::{Decimal, RoundingStrategy::MidpointAwayFromZero};
+use rust_decimal::{Decimal, RoundingStrategy::MidpointAwayFromZero, prelude::ToPrimitive};
 use std::process::ExitCode;
 use stepwell::{
     core::{breaker::CACHED_FOR, index::IndexPartition, record::RETENTION},
@@ -217,14 +217,20 @@ const STEADY: [Figure; 5] = [
     ("share of the places of process_payment", |seen| seen.busy.get("process_payment").copied().unwrap_or_default()),
 ];
 
-const OUTAGE: [Figure; 6] = [
+const OUTAGE: [Figure; 5] = [
     ("checkouts started", |seen| seen.starts.started as f64),
     ("open at most", |seen| seen.open as f64),
-    ("seconds after the return until all that come are completed", |seen| seen.recovered_after),
+    ("seconds after the return until as many are completed as come", |seen| seen.recovered_after),
     ("most in flight in a queue", |seen| seen.in_flight as f64),
-    ("write units", |seen| seen.used.units.table_writes as f64),
-    ("SQS requests", |seen| seen.used.sqs_requests as f64),
+    ("US dollars", |seen| {
+        dollars(&seen.used).iter().map(|(_, amount)| *amount).sum::<Decimal>().to_f64().unwrap_or(f64::NAN)
+    }),
 ];
+
+/// What was used, in US dollars.
+fn dollars(used: &Used) -> Vec<(&'static str, Decimal)> {
+    bill(used, &Prices::read().expect("the prices"), Stated::default().log_bytes)
+}
 
 fn compare(what: &str, [fine, coarse]: &[Seen; 2], figures: &[Figure]) -> bool {
     println!("{what}");
@@ -257,14 +263,10 @@ fn tell_outage(kind: OutageKind, seen: &Seen, calm: &Seen, setup: &Setup) {
     for (status, count) in &seen.ended {
         println!("{count:>10}  checkouts are {status} a quarter of an hour after the return");
     }
-    let prices = Prices::read().expect("the prices");
-    let dollars = |used: &Used, times: f64| {
-        let bill = bill(used, &prices, setup.stated.log_bytes);
-        let times = Decimal::try_from(times).unwrap_or(Decimal::ONE);
-        bill.into_iter().map(|(service, amount)| (service, amount * times)).collect::<Vec<_>>()
-    };
-    let same = dollars(&calm.used, seen.seconds / calm.seconds);
-    let outage = dollars(&seen.used, 1.0);
+    // The run without an outage is shorter.
+    let longer = Decimal::from(seen.seconds as u64) / Decimal::from(calm.seconds as u64);
+    let outage = dollars(&seen.used);
+    let same: Vec<_> = dollars(&calm.used).into_iter().map(|(service, amount)| (service, amount * longer)).collect();
     println!(
         "{:>10}  US dollars for the hour and the quarter of an hour after it, {} without an outage",
         total(&outage),
