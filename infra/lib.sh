@@ -68,28 +68,32 @@ need_tools() {
   need_python_tools
 }
 
-# Rust, and what Debian has. That is installed where we may: as root, and with sudo after --install; it may then ask for a
-# password.
+# Rust, and what Debian has.
 need_packages() {
-  local lacking=() as_root=(env DEBIAN_FRONTEND=noninteractive apt-get -qq)
+  local lacking=()
   command -v cargo >/dev/null || die "cargo is missing. Install Rust, see https://rustup.rs, and open a new shell."
   command -v cc >/dev/null || lacking+=(build-essential)
   command -v curl >/dev/null || lacking+=(curl)
   # Debian's python3 alone makes a virtual environment and then fails to put pip into it.
   python3 -c 'import ensurepip' 2>/dev/null || lacking+=(python3-venv)
-  if ((${#lacking[@]})); then
-    command -v apt-get >/dev/null ||
-      die "something is missing. Install what Debian calls ${lacking[*]}. On macOS: xcode-select --install, brew install python"
-    if ((EUID != 0)); then
-      [[ ${STEPWELL_INSTALL:-} == 1 ]] || die "something is missing. Run this again with --install, or install it:
-  sudo apt-get install ${lacking[*]}"
-      as_root=(sudo "${as_root[@]}")
-    fi
-    begin install "Installing ${lacking[*]} with apt-get"
-    { "${as_root[@]}" update && "${as_root[@]}" install -y "${lacking[@]}"; } >&2 || die "that failed, see above"
-  fi
+  ((${#lacking[@]} == 0)) || install_packages "${lacking[@]}"
   python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
     die "Python 3.10 or newer is needed, python3 is $(python3 -V 2>&1)"
+}
+
+# install_packages PACKAGE...: installs these packages of Debian where we may: as root, and with sudo after --install; it may then
+# ask for a password.
+install_packages() {
+  local as_root=(env DEBIAN_FRONTEND=noninteractive apt-get -qq)
+  command -v apt-get >/dev/null ||
+    die "something is missing. Install what Debian calls $*. On macOS: xcode-select --install, brew install python"
+  if ((EUID != 0)); then
+    [[ ${STEPWELL_INSTALL:-} == 1 ]] || die "something is missing. Run this again with --install, or install it:
+  sudo apt-get install $*"
+    as_root=(sudo "${as_root[@]}")
+  fi
+  begin install "Installing $* with apt-get"
+  { "${as_root[@]}" update && "${as_root[@]}" install -y "$@"; } >&2 || die "that failed, see above"
 }
 
 need_python_tools() { have_python_tools || install_python_tools || exit 1; }

@@ -4,12 +4,14 @@
 #   tests/long.sh [--no-record] [PART]...
 #
 #   model          every scope of the protocol's model, the large ones too: minutes, and gigabytes of memory
-#   simulation     a million simulated runs of the engine, with other seeds than tests/run.sh
+#   simulation     a million simulated runs of the engine, 10,000 of them also over the backend `local`, with other seeds than
+#                  tests/run.sh
 #   mutants        the bugs of tests/mutants/, one after the other (tests/mutants.sh), with a local stack of its own
 #   cargo-mutants  an eighth of cargo-mutants' changes to the engine; STEPWELL_SHARD says which, 0 to 7
 #   flash-sale     10,000 buyers for 100 pieces in memory, with faults; then 500 for 20 on a local stack
 #   memory         the program of one machine with 100,000 tasks in its file
 #   load           5,000 checkouts on a local stack while workers are killed, messages come twice and DynamoDB fails
+#   one-machine    the program of one machine: killed 1,000 times while customers buy, and its files after 5,000 power cuts
 #
 # Each part that passes writes its date and commit into the table in tests/README.md. So the script refuses to begin with
 # uncommitted changes; with --no-record it runs, and writes nothing. The stack is on port 4599, or STEPWELL_TEST_PORT.
@@ -24,11 +26,11 @@ for argument in "$@"; do
   case $argument in
     -h | --help) usage && exit ;;
     --no-record) record=no ;;
-    model | simulation | mutants | cargo-mutants | flash-sale | memory | load) parts+=("$argument") ;;
+    model | simulation | mutants | cargo-mutants | flash-sale | memory | load | one-machine) parts+=("$argument") ;;
     *) die "there is no part '$argument'. See tests/long.sh --help" ;;
   esac
 done
-((${#parts[@]} > 0)) || parts=(model simulation mutants cargo-mutants flash-sale memory load)
+((${#parts[@]} > 0)) || parts=(model simulation mutants cargo-mutants flash-sale memory load one-machine)
 cd "$repo"
 
 guide=tests/README.md
@@ -85,6 +87,10 @@ run_memory() {
   STEPWELL_TASKS=100000 cargo test --workspace --features lambda --test program many::memory -- --nocapture
 }
 run_load() { build load && on_stack "$target/debug/load" --checkouts 5000 --concurrency 40 --faults; }
+run_one-machine() {
+  STEPWELL_KILLS=1000 STEPWELL_CUTS=5000 \
+    cargo test --workspace --features lambda --test durability -- --ignored --nocapture --test-threads 1
+}
 
 build() { cargo build --workspace --features lambda --bin "$1"; }
 

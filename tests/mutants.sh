@@ -10,6 +10,9 @@
 #   unit        the engine's unit and property tests: every rule in the memory store, and rare cases on the harness
 #   words       the unit tests of `stepwell_aws`, for the bugs in it
 #   simulation  some thousand simulated runs
+#   cuts, kills the program of one machine: its files after power cuts, for which it needs strace, and killed at any moment;
+#               for the bugs named NN-local-*, which are in the crates of one machine
+#   local       some hundred simulated runs over the backend `local`, for the bugs in it
 #   table       the tests of every transition on DynamoDB, for the bugs named NN-table-*: these are in the DynamoDB requests
 #               of a transition, of which unit tests see only the text, and the simulation nothing. They need the
 #               environment of a local stack (infra/local.sh env); without it a bug that no unit test finds is reported as
@@ -50,7 +53,7 @@ make_copy() {
 }
 
 # A file that is as it was before is older than what was compiled of it, which cargo would not see. All bugs are in these crates.
-changed() { touch "$copy"/shared/{stepwell,stepwell_aws}/src/lib.rs; }
+changed() { touch "$copy"/shared/{stepwell,stepwell_aws,stepwell_local,checkout_local}/src/lib.rs; }
 
 # ---- The tests that may find a bug -----------------------------------------------------------------------------------
 # Each is two functions: to build it, and to run it.
@@ -62,11 +65,20 @@ run_unit() { "$(newest_test stepwell)" --quiet; }
 build_simulation() { cargo build --workspace --features lambda --bin sim; }
 run_simulation() { "$CARGO_TARGET_DIR/debug/sim" --runs "$runs"; }
 
+build_local() { build_simulation; }
+run_local() { "$CARGO_TARGET_DIR/debug/sim" --runs 1000 --mode local; }
+
 build_words() { cargo test --workspace --features lambda --lib --no-run; }
 run_words() { "$(newest_test stepwell_aws)" --quiet; }
 
 build_table() { cargo test --workspace --features lambda --test it --no-run; }
 run_table() { "$(newest_test it)" --quiet transitions; }
+
+build_kills() { cargo test --workspace --features lambda --test durability --no-run; }
+run_kills() { "$(newest_test durability)" --quiet --ignored kills::; }
+
+build_cuts() { build_kills; }
+run_cuts() { "$(newest_test durability)" --quiet --ignored power_cuts::; }
 
 # The test binary that cargo has just built, by its own output.
 newest_test() { sed -n "s|.*Executable .*($CARGO_TARGET_DIR/\(debug/deps/$1-[0-9a-f]*\)).*|$CARGO_TARGET_DIR/\1|p" "$log" | tail -1; }
@@ -98,19 +110,26 @@ try() {
   found="NOBODY"
 }
 
-# The tests that may find the bug of this name. Neither the engine's tests nor the simulation run the code that calls AWS.
+# The tests that may find the bug of this name. Neither the engine's tests nor the simulation run the code that calls AWS or
+# SQLite.
 killers_of() {
   if [[ $1 == *-table-* ]]; then echo words table
   elif grep -q shared/stepwell_aws/ "$repo/tests/mutants/$1.patch"; then echo words
+  elif [[ $1 == *-local-* ]]; then echo cuts kills
+  elif grep -q shared/stepwell_local/ "$repo/tests/mutants/$1.patch"; then echo local
   else echo unit simulation; fi
 }
 
 say "==> Without a bug"
 make_copy
-try unit words simulation
+try unit words simulation local
 [[ $found == NOBODY ]] || { tail -30 "$log" >&2 && die "without a bug there is a failure already: $found"; }
 if [[ -n ${AWS_ENDPOINT_URL:-} && ${patches[*]} == *-table-* ]]; then
   try table
+  [[ $found == NOBODY ]] || { tail -30 "$log" >&2 && die "without a bug there is a failure already: $found"; }
+fi
+if [[ ${patches[*]} == *-local-* ]]; then
+  try cuts kills
   [[ $found == NOBODY ]] || { tail -30 "$log" >&2 && die "without a bug there is a failure already: $found"; }
 fi
 

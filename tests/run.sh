@@ -9,9 +9,10 @@
 #               the shop's rules in memory, the protocol's model, and the engine over one SQLite file; needs no stack
 #   new_step    `stepwell new step` adds a step to a copy of this repository, and the copy is linted and tested; `stepwell dev` replaces
 #               the shop of another copy after a change
-#   simulation  100,000 simulated runs of the engine, and 10,000 each over a store that holds its own messages and of two
-#               versions in one run, with every kind of fault
-#   one_machine whole checkouts through HTTP, on the program of one machine; needs no stack
+#   simulation  100,000 simulated runs of the engine, 10,000 each over a store that holds its own messages and of two versions
+#               in one run, and 1,000 over the backend `local` on a file, with every kind of fault
+#   one_machine the program of one machine, without a stack: whole checkouts through HTTP; killed 50 times while customers buy; and its
+#               files after 500 power cuts
 #   table       the engine's and the shop's tables, queues and mail on the local stack; and with the tables on DynamoDB
 #               Local, where Java is there
 #   faults      many checkouts while workers are killed, messages come twice and DynamoDB fails, and then the
@@ -152,6 +153,25 @@ new_step() {
   check "a change of a running shop, in a copy" cargo test --workspace --features lambda --test dev -- --ignored
 }
 
+# ---- One machine -----------------------------------------------------------------------------------------------------
+
+one_machine() {
+  # They mostly wait, so more of them run at a time than there are processors.
+  check "scenarios on the program of one machine" cargo test --workspace --features lambda --test scenarios -- local:: --test-threads 8
+  check "killed at any moment" durability kills::
+  if [[ $(uname) != Linux ]]; then
+    leave_out "power cut at any moment" "it needs strace, which only Linux has"
+    return
+  fi
+  check "strace" have_strace
+  check "power cut at any moment" durability power_cuts::
+}
+
+# In a subshell, so that what is missing fails the check and does not end the run.
+have_strace() (command -v strace >/dev/null || install_packages strace)
+
+durability() { cargo test --workspace --features lambda --test durability -- --ignored --nocapture "$1"; }
+
 # ---- Simulation ------------------------------------------------------------------------------------------------------
 
 # simulation [RUNS]: the debug build, in which the engine and the simulation are optimised.
@@ -159,13 +179,6 @@ simulation() {
   local runs=${1:-100000}
   check "the simulation is built" cargo build --workspace --features lambda --bin sim
   check "$runs simulated runs" "$target/debug/sim" --runs "$runs"
-}
-
-# ---- The program of one machine --------------------------------------------------------------------------------------
-
-one_machine() {
-  # They mostly wait, so more of them run at a time than there are processors.
-  check "scenarios on the program of one machine" cargo test --workspace --features lambda --test scenarios -- local:: --test-threads 8
 }
 
 # ---- The local stack -------------------------------------------------------------------------------------------------

@@ -362,7 +362,7 @@ impl World {
         let mut is_back = false;
         loop {
             sleep(Duration::from_secs(1)).await;
-            let in_flight = self.queues.in_flight(|_| 1).into_values().max().unwrap_or_default();
+            let in_flight = self.queues.in_flight().into_values().max().unwrap_or_default();
             let (now, breaker) = (self.clock.now(), self.breaker());
             let mut seen = self.seen();
             seen.report.most_in_flight = seen.report.most_in_flight.max(in_flight);

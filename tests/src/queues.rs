@@ -66,7 +66,6 @@ struct Held {
     body: String,
     receives: u32,
     sent_at: Timestamp,
-    task: TaskId,
 }
 
 impl Sqs {
@@ -123,12 +122,16 @@ impl Sqs {
         }
     }
 
-    /// The messages that are received and not visible, by queue. `weigh` says how many a message of a task counts for.
-    pub fn in_flight(&self, weigh: impl Fn(&TaskId) -> u64) -> BTreeMap<QueueName, u64> {
+    /// Whether a queue has no message at all.
+    pub fn is_empty(&self, queue: &QueueName) -> bool {
+        lock(&self.state).queues.get(queue).is_none_or(BTreeMap::is_empty)
+    }
+
+    /// The messages that are received and not visible, by queue.
+    pub fn in_flight(&self) -> BTreeMap<QueueName, u64> {
         let (now, state) = (self.clock.now(), lock(&self.state));
         let in_flight = |queue: &BTreeMap<(Timestamp, u64), Held>| {
-            let hidden = queue.range((now + Duration::from_millis(1), 0)..).filter(|(_, held)| held.receives > 0);
-            hidden.map(|(_, held)| weigh(&held.task)).sum()
+            queue.range((now + Duration::from_millis(1), 0)..).filter(|(_, held)| held.receives > 0).count() as u64
         };
         state.queues.iter().map(|(name, queue)| (name.clone(), in_flight(queue))).collect()
     }
@@ -140,7 +143,7 @@ impl Queue for Sqs {
         let (sent_at, mut state) = (self.clock.now(), lock(&self.state));
         state.numbers += 1;
         let place = (sent_at + outgoing.delay, state.numbers);
-        let held = Held { body, receives: 0, sent_at, task: outgoing.message.task_id };
+        let held = Held { body, receives: 0, sent_at };
         state.queues.entry(outgoing.queue()).or_default().insert(place, held);
         drop(state);
         self.changed.notify_waiters();

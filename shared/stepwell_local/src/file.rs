@@ -11,6 +11,7 @@ use std::{
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    thread,
     time::Duration,
 };
 
@@ -28,6 +29,12 @@ const CHECKPOINT_PAGES: u32 = 4_000;
 
 /// How long writes wait for the log to be emptied while others read it. A page of a list takes less.
 const READERS_END: Duration = Duration::from_millis(100);
+
+/// How often a lock is tried once more. Whoever makes a copy holds it for a moment.
+const LOCK_TRIES: u32 = 10;
+
+/// The pause between two tries of a lock.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// The tables of one part of the program, such as the engine or the shop. The file stores the version of each part.
 #[derive(Clone, Copy, Debug)]
@@ -227,6 +234,7 @@ pub fn create_folder(path: &Path) -> io::Result<()> {
     create_folder(parent)?;
     match fs::DirBuilder::new().mode(0o700).create(&path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => {}
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(ErrorKind::NotADirectory.into()),
         made => made?,
     }
     sync_folder_of(&path)
@@ -259,9 +267,27 @@ pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
 pub(crate) fn lock(path: &Path) -> Result<fs::File, OpenError> {
     let beside = beside(path, ".lock");
     let file = open_for_owner(&beside).map_err(|source| OpenError::io(&beside, source))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => Err(OpenError::InUse { path: path.to_owned() }),
+    let mut tries = 0;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(fs::TryLockError::Error(source)) => return Err(OpenError::io(&beside, source)),
+            Err(fs::TryLockError::WouldBlock) if tries == LOCK_TRIES => {
+                return Err(OpenError::InUse { path: path.to_owned() });
+            }
+            Err(fs::TryLockError::WouldBlock) => tries += 1,
+        }
+        thread::sleep(LOCK_PAUSE);
+    }
+}
+
+/// Keeps other processes from locking the file; `None` if one has locked it.
+pub(crate) fn lock_shared(path: &Path) -> Result<Option<fs::File>, OpenError> {
+    let beside = beside(path, ".lock");
+    let file = open_for_owner(&beside).map_err(|source| OpenError::io(&beside, source))?;
+    match file.try_lock_shared() {
+        Ok(()) => Ok(Some(file)),
+        Err(fs::TryLockError::WouldBlock) => Ok(None),
         Err(fs::TryLockError::Error(source)) => Err(OpenError::io(&beside, source)),
     }
 }
@@ -325,15 +351,24 @@ fn create(connection: &mut Connection, path: &Path, schemas: &[Schema]) -> Resul
     let failed = |source| OpenError::sqlite(path, source);
     let tx = connection.transaction().map_err(failed)?;
     tx.execute_batch(VERSIONS).map_err(failed)?;
+    check_not_newer(&tx, path, schemas)?;
     for &Schema { part, version, sql } in schemas {
-        let found = tx.query_row("SELECT version FROM parts WHERE part = ?", [part], |row| row.get::<_, u32>(0));
-        let found = found.optional().map_err(failed)?;
-        if let Some(found) = found.filter(|found| *found > version) {
-            return Err(OpenError::Newer { path: path.to_owned(), part, found, known: version });
-        }
         tx.execute_batch(sql).map_err(failed)?;
         let set = "INSERT INTO parts VALUES (?1, ?2) ON CONFLICT (part) DO UPDATE SET version = ?2";
         tx.execute(set, (part, version)).map_err(failed)?;
     }
     tx.commit().map_err(failed)
+}
+
+/// Refuses a file whose parts are newer than these.
+pub(crate) fn check_not_newer(connection: &Connection, path: &Path, schemas: &[Schema]) -> Result<(), OpenError> {
+    for &Schema { part, version, .. } in schemas {
+        let found =
+            connection.query_row("SELECT version FROM parts WHERE part = ?", [part], |row| row.get::<_, u32>(0));
+        let found = found.optional().map_err(|source| OpenError::sqlite(path, source))?;
+        if let Some(found) = found.filter(|found| *found > version) {
+            return Err(OpenError::Newer { path: path.to_owned(), part, found, known: version });
+        }
+    }
+    Ok(())
 }

@@ -3,7 +3,7 @@
 //! | module | contents |
 //! |---|---|
 //! | `file` | [`File`]: the file and its parts; it belongs to one process |
-//! | `backup` | [`back_up`]: a copy of a file, also while a process has it open |
+//! | `backup` | [`back_up`]: a copy of a file, also while a process has it open; [`restore`] |
 //! | `writer` | the connection that writes: one commit for all transactions that wait |
 //! | `local` | [`Local`]: the engine's [`Store`](stepwell::ports::Store) and [`Queue`](stepwell::ports::Queue) |
 //! | `host` | [`Host`]: the process that hosts the steps, and does what scheduled functions do on AWS |
@@ -26,7 +26,7 @@ mod queues;
 mod watches;
 mod writer;
 
-pub use backup::back_up;
+pub use backup::{back_up, restore};
 pub use error::{BackUpError, FileError, OpenError};
 pub use file::{File, Schema, create_folder};
 pub use host::{DEFAULT_SLOTS, Host};

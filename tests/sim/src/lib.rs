@@ -47,3 +47,45 @@ impl Mode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stepwell_simulation::sim::Fault;
+
+    const RUNS: u64 = 150;
+
+    /// What does not happen in one process on one file: there is no network, and a read sees what is committed.
+    const OF_A_NETWORK: [Fault; 7] = [
+        Fault::LostAnswer,
+        Fault::Repeated,
+        Fault::TornRead,
+        Fault::LostMessage,
+        Fault::Duplicate,
+        Fault::Delay,
+        Fault::StaleAck,
+    ];
+
+    #[test]
+    fn local_runs_pass_and_meet_every_fault_of_one_machine() {
+        let mut struck = [0; Fault::COUNT];
+        for seed in 0..RUNS {
+            let report = Mode::Local.run(seed, false);
+            assert_eq!(report.problem, None, "seed {seed}");
+            for (all, one) in struck.iter_mut().zip(report.faults) {
+                *all += one;
+            }
+        }
+        let unseen = Fault::ALL.into_iter().zip(struck).filter(|(_, struck)| *struck == 0).map(|(fault, _)| fault);
+        assert_eq!(unseen.collect::<Vec<_>>(), OF_A_NETWORK);
+    }
+
+    #[test]
+    fn same_seed_makes_the_same_local_run() {
+        for seed in 0..20 {
+            let [first, second] = [Mode::Local.run(seed, true), Mode::Local.run(seed, true)];
+            assert!(first.trace.lines().count() > 5, "seed {seed} does something");
+            assert_eq!(first.trace, second.trace, "seed {seed}");
+        }
+    }
+}

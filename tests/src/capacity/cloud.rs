@@ -6,14 +6,13 @@
 //! are served in a second as at full scale, while each takes as long as there.
 //!
 //! A message goes to the first copy of a function that is free, as with Lambda, so a busy copy counts its own failures as fast as at full
-//! scale. The probe of an open breaker is one message at any scale. So where a breaker may open, some checkouts come along that stand for
-//! themselves alone, and only they probe. They take no places, and are not counted.
+//! scale. The probe of an open breaker is one message at any scale: one of those that a message stands for.
 
 use super::{
     buckets::Bucket,
     meters::{Meters, Used},
     setup::{Function, Setup, Stated},
-    table::{Caller, LimitedTable, MeteredQueues},
+    table::{Calls, LimitedTable, MeteredQueues},
 };
 use crate::{
     lock,
@@ -24,18 +23,15 @@ use checkout_api::OUT_FOR as REFUSED_AFTER;
 use std::{
     collections::{BTreeMap, BTreeSet},
     rc::Rc,
-    sync::{
-        Arc, Mutex, MutexGuard,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 use stepwell::{
     Client, Runtime, TaskId, Timestamp, Workflow,
     core::{
-        breaker::Breaker,
+        breaker::{self, Breaker},
         item::Key,
-        message::{Message, QueueName, StepQueue},
+        message::{QueueName, StepQueue},
         state::TaskStatus,
     },
     runtime::{
@@ -56,9 +52,6 @@ use tokio::{
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
-
-/// How long before an outage the first checkout comes that stands for itself alone.
-const SINGLES_BEFORE: Duration = Duration::from_secs(5);
 
 /// For how long as many checkouts have to be completed as come, until an outage counts as over.
 const RECOVERED_WITHIN: Duration = Duration::from_secs(30);
@@ -94,8 +87,9 @@ pub struct Out {
 }
 
 impl Out {
-    fn is_out(&self, since_start: Duration) -> Option<OutageKind> {
-        (self.from..self.until).contains(&since_start).then_some(self.kind)
+    /// How it is out at this time, if it is.
+    pub(super) fn is_out(&self, now: Timestamp) -> Option<OutageKind> {
+        (self.from..self.until).contains(&now.since(VirtualClock::START)).then_some(self.kind)
     }
 }
 
@@ -166,7 +160,6 @@ pub struct Starts {
 }
 
 type TimedQueues = MeteredQueues<Sqs>;
-type ApiClient = Client<LimitedTable, TimedQueues, Clock>;
 type CopyWorker = Worker<Script, LimitedTable, TimedQueues, Clock>;
 
 /// The function of one step, with its queue.
@@ -180,7 +173,7 @@ struct Pool {
 }
 
 struct PoolState {
-    copies: Vec<Rc<FunctionCopy>>,
+    copies: Vec<Rc<CopyWorker>>,
     free: BTreeSet<usize>,
     /// The places that are in use.
     busy: usize,
@@ -190,11 +183,6 @@ struct PoolState {
     concurrency: f64,
     /// The time that messages have kept places, in seconds, at full scale.
     place_seconds: f64,
-}
-
-struct FunctionCopy {
-    worker: CopyWorker,
-    caller: Caller,
 }
 
 struct Cloud {
@@ -218,8 +206,6 @@ struct Watched {
     seen: Seen,
     tasks: Vec<TaskId>,
     open: Vec<TaskId>,
-    /// The checkouts that stand for themselves alone.
-    alone: BTreeSet<TaskId>,
     opened_at: Option<Timestamp>,
     at_measured: Option<(Used, BTreeMap<String, f64>, BTreeMap<String, f64>)>,
 }
@@ -262,10 +248,11 @@ impl Pool {
 impl Cloud {
     fn new(setup: Setup, load: Load, scale: u64, seed: u64) -> Rc<Self> {
         let (clock, call) = (Clock::new(seed), setup.stated.call);
-        let meters = Arc::new(Mutex::new(Meters::new(&setup)));
-        let caller = Caller { meters, clock: clock.clone(), call, weight: Arc::new(AtomicU64::new(scale)) };
-        let table = LimitedTable { store: MemoryStore::default(), caller: caller.clone() };
-        let queues = MeteredQueues { queues: Sqs::new(clock.clone()), caller };
+        let meters = Arc::new(Mutex::new(Meters::new(&setup, scale)));
+        let calls = Calls { meters, clock: clock.clone(), call };
+        let queues = MeteredQueues { queues: Sqs::new(clock.clone()), calls: calls.clone() };
+        let (store, service) = (MemoryStore::default(), setup.stated.service);
+        let table = LimitedTable { store, calls, outage: load.outage, service };
         let pools = setup.functions.iter().map(|(step, function)| {
             let concurrency = setup.quotas.event_source_mapping.first.min(function.max_concurrency);
             let (copies, free) = (Vec::new(), BTreeSet::new());
@@ -301,7 +288,7 @@ impl Cloud {
     }
 
     fn meters(&self) -> MutexGuard<'_, Meters> {
-        lock(&self.table.caller.meters)
+        lock(&self.table.calls.meters)
     }
 
     fn used(&self) -> Used {
@@ -312,69 +299,50 @@ impl Cloud {
         self.clock.now().since(VirtualClock::START)
     }
 
-    /// A client each of whose calls stands for so many.
-    fn client(&self, weight: u64) -> ApiClient {
-        let caller = self.table.caller.standing_for(weight);
-        let table = LimitedTable { store: self.table.store.clone(), caller: caller.clone() };
-        let queues = MeteredQueues { queues: self.queues.queues.clone(), caller };
-        Client::new(table, queues, self.clock.clone())
-    }
-
     async fn play(self: Rc<Self>) -> Seen {
         for pool in &self.pools {
             spawn_local(self.clone().poll(pool.clone()));
         }
         spawn_local(self.clone().seconds());
         spawn_local(self.clone().minutes());
-        spawn_local(self.clone().singles());
         let begin = Instant::now();
         let arrivals = self.load.lasts.as_secs() * self.load.rate / self.scale;
         for number in 0..arrivals {
             sleep_until(begin + Duration::from_micros(number * 1_000_000 * self.scale / self.load.rate)).await;
-            spawn_local(self.clone().customer(false));
+            spawn_local(self.clone().customer());
         }
         sleep_until(begin + self.load.lasts).await;
         self.report()
     }
 
-    /// The customers who stand for themselves alone: one each second from shortly before an outage until its end.
-    async fn singles(self: Rc<Self>) {
-        let Some(out) = self.load.outage.filter(|_| self.scale > 1) else { return };
-        sleep(out.from.saturating_sub(SINGLES_BEFORE)).await;
-        while self.elapsed() < out.until {
-            spawn_local(self.clone().customer(true));
-            sleep(SECOND).await;
-        }
-    }
-
-    /// A customer, who stands for as many as the scale says, or alone.
-    async fn customer(self: Rc<Self>, alone: bool) {
+    /// A customer.
+    async fn customer(self: Rc<Self>) {
         let is_measured = self.elapsed() >= self.load.measured_from;
-        let count = |which: fn(&mut Starts) -> &mut u64| {
-            if !alone {
-                self.count(is_measured, which);
-            }
-        };
-        let weight = if alone { 1 } else { self.scale };
-        let (now, requests) = (self.clock.now(), self.setup.stated.requests * weight as f64);
+        let count = |which| self.count(is_measured, which);
+        let (now, requests) = (self.clock.now(), self.setup.stated.requests * self.scale as f64);
         if !self.api_admits(requests, now) {
             return count(|starts| &mut starts.throttled);
         }
-        let client = self.client(weight);
+        let client = Client::new(self.table.clone(), self.queues.clone(), self.clock.clone());
         let refused = match client.out_since(&self.gateway).await {
             Some(since) if since + REFUSED_AFTER <= self.clock.now() => true,
             _ => client.overload(&self.backlog, &self.workflow).await.is_some(),
         };
         let started = match refused {
             true => None,
-            false => Some(self.start(&client, alone).await),
+            false => Some(client.start(&self.workflow, &request(), None).await),
         };
         let (took, Stated { cpu, .. }) = (self.clock.now().since(now), self.setup.stated);
-        self.meters().invoked("checkout_api", took, cpu, self.setup.api_memory_mb, weight);
+        self.meters().invoked("checkout_api", took, cpu, self.setup.api_memory_mb);
         match started {
             None => count(|starts| &mut starts.refused),
-            Some(false) => count(|starts| &mut starts.failed),
-            Some(true) => count(|starts| &mut starts.started),
+            Some(Err(_)) => count(|starts| &mut starts.failed),
+            Some(Ok(started)) => {
+                count(|starts| &mut starts.started);
+                let mut watched = self.watched();
+                watched.tasks.push(started.task_id);
+                watched.open.push(started.task_id);
+            }
         }
     }
 
@@ -387,23 +355,6 @@ impl Cloud {
             self.meters().used.api_requests += requests as u64;
         }
         admits
-    }
-
-    /// Starts a checkout. Answers whether DynamoDB let it.
-    async fn start(&self, client: &ApiClient, alone: bool) -> bool {
-        let Ok(start) = client.prepare_start(&self.workflow, &request(), None).await else { return false };
-        let task = start.task_id();
-        if alone {
-            // Before its first message is sent.
-            self.watched().alone.insert(task);
-        }
-        let is_started = client.write_start(start).await.is_ok();
-        if is_started && !alone {
-            let mut watched = self.watched();
-            watched.tasks.push(task);
-            watched.open.push(task);
-        }
-        is_started
     }
 
     fn count(&self, is_measured: bool, which: fn(&mut Starts) -> &mut u64) {
@@ -424,35 +375,30 @@ impl Cloud {
                 continue;
             }
             let Some((message, _)) = self.queues.queues.receive(&pool.queue, pool.function.timeout) else { continue };
-            let task = serde_json::from_str::<Message>(&message.body).expect("a message").task_id;
-            let alone = self.watched().alone.contains(&task);
-            let weight = if alone { 1 } else { self.scale };
-            let (number, copy) = self.take_copy(&pool, weight, alone);
+            let (number, worker) = self.take_copy(&pool);
             let (cloud, pool) = (self.clone(), pool.clone());
             spawn_local(async move {
                 let now = cloud.clock.now();
                 let life = pool.function.timeout;
                 let invocation = Invocation::new(format!("{}/{}", pool.step, message.id), now + life, now);
-                let kept = copy.worker.handle(std::slice::from_ref(&message), &invocation).await;
+                let kept = worker.handle(std::slice::from_ref(&message), &invocation).await;
                 let took = cloud.clock.now().since(now);
                 let deletes = u64::from(kept.is_empty());
                 if kept.is_empty() {
                     let mut state = pool.state();
-                    state.in_flight = state.in_flight.saturating_sub(weight);
+                    state.in_flight = state.in_flight.saturating_sub(cloud.scale);
                     drop(state);
                     cloud.queues.queues.delete(message.receipt.as_deref().unwrap_or_default());
                 }
                 {
                     let mut meters = cloud.meters();
-                    meters.invoked(&pool.step, took, cloud.setup.stated.cpu, pool.function.memory_mb, weight);
-                    meters.used.sqs_requests += (1 + deletes) * weight;
+                    meters.invoked(&pool.step, took, cloud.setup.stated.cpu, pool.function.memory_mb);
+                    meters.used.sqs_requests += (1 + deletes) * meters.scale;
                 }
                 pool.state().free.insert(number);
-                if !alone {
-                    pool.state().place_seconds += took.as_secs_f64() * cloud.scale as f64;
-                    cloud.keep_place(&pool, took).await;
-                    pool.state().busy -= 1;
-                }
+                pool.state().place_seconds += took.as_secs_f64() * cloud.scale as f64;
+                cloud.keep_place(&pool, took).await;
+                pool.state().busy -= 1;
                 pool.freed.notify_one();
             });
         }
@@ -479,38 +425,35 @@ impl Cloud {
     }
 
     /// The first copy that is free, or another one.
-    fn take_copy(&self, pool: &Pool, weight: u64, alone: bool) -> (usize, Rc<FunctionCopy>) {
+    fn take_copy(&self, pool: &Pool) -> (usize, Rc<CopyWorker>) {
         let mut state = pool.state();
         let number = state.free.pop_first().unwrap_or(state.copies.len());
         if number == state.copies.len() {
             state.copies.push(Rc::new(self.new_copy(pool)));
         }
-        state.in_flight += weight;
-        state.busy += usize::from(!alone);
-        let copy = state.copies[number].clone();
-        copy.caller.weight.store(weight, Relaxed);
-        (number, copy)
+        state.in_flight += self.scale;
+        state.busy += 1;
+        (number, state.copies[number].clone())
     }
 
-    fn new_copy(&self, pool: &Pool) -> FunctionCopy {
+    fn new_copy(&self, pool: &Pool) -> CopyWorker {
         let service = self.workflow.waits_on(&pool.step).map(str::to_owned);
         let (clock, load) = (self.clock.clone(), self.load);
         let takes = if service.is_some() { self.setup.stated.service } else { self.setup.stated.handler };
         let script = Script::slow(move |_: StepRun| {
             let out = load.outage.filter(|_| service.as_deref() == Some(GATEWAY));
-            let out = out.and_then(|out| out.is_out(clock.now().since(VirtualClock::START)));
+            let out = out.and_then(|out| out.is_out(clock.now()));
             call(out, takes)
         });
-        let caller = self.table.caller.standing_for(self.scale);
         let worker = Worker::new(
             StepQueue::new("checkout", &pool.step),
             script,
-            LimitedTable { store: self.table.store.clone(), caller: caller.clone() },
-            MeteredQueues { queues: self.queues.queues.clone(), caller: caller.clone() },
+            self.table.clone(),
+            self.queues.clone(),
             self.clock.clone(),
         );
         let breaker = self.workflow.breaker_of(&pool.step).map(|service| Arc::new(ServiceBreaker::new(service)));
-        FunctionCopy { worker: worker.guarded_by(breaker), caller }
+        worker.guarded_by(breaker)
     }
 
     /// Runs the timer feeder and the watchdog each minute, with as much time as they need: `demand` says how much that is.
@@ -534,10 +477,9 @@ impl Cloud {
         loop {
             sleep(SECOND).await;
             let (mut concurrency, mut most_in_flight) = (0.0, 0);
-            let alone = self.watched().alone.clone();
-            let in_flight = self.queues.queues.in_flight(|task| if alone.contains(task) { 1 } else { self.scale });
+            let in_flight = self.queues.queues.in_flight();
             for pool in &self.pools {
-                let in_flight = in_flight.get(&pool.queue).copied().unwrap_or_default();
+                let in_flight = in_flight.get(&pool.queue).copied().unwrap_or_default() * self.scale;
                 most_in_flight = in_flight.max(most_in_flight);
                 pool.state().in_flight = in_flight;
                 let (is_full, function) = (!pool.has_place(self.scale), pool.function);
@@ -553,7 +495,26 @@ impl Cloud {
                 pool.freed.notify_one();
             }
             self.watch(concurrency, most_in_flight);
+            self.probe();
         }
+    }
+
+    /// Probes the gateway if that is due. At full scale enough messages wait for it that one of them comes each second.
+    fn probe(&self) {
+        let now = self.clock.now();
+        let waits = |pool: &Rc<Pool>| {
+            self.workflow.waits_on(&pool.step) == Some(GATEWAY) && !self.queues.queues.is_empty(&pool.queue)
+        };
+        if let Breaker::Open(open) = self.breaker()
+            && open.probe_at <= now
+            && self.pools.iter().any(waits)
+        {
+            self.table.probe(&breaker::claim_probe(GATEWAY, &open, now)).expect("a breaker can be read");
+        }
+    }
+
+    fn breaker(&self) -> Breaker {
+        Breaker::of(&self.table.store.item(&Key::Breaker(GATEWAY.to_owned())))
     }
 
     fn watch(&self, concurrency: f64, in_flight: u64) {

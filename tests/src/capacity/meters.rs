@@ -67,9 +67,10 @@ impl Used {
     }
 }
 
-/// The quotas of a run that is under way. One call of it stands for as many calls as its `weight`.
+/// The quotas of a run that is under way. One call of it stands for `scale` calls.
 #[derive(Debug)]
 pub(super) struct Meters {
+    pub(super) scale: u64,
     pub(super) used: Used,
     pub(super) writes: OnDemand,
     pub(super) index: OnDemand,
@@ -80,10 +81,11 @@ pub(super) struct Meters {
 }
 
 impl Meters {
-    pub(super) fn new(setup: &Setup) -> Self {
+    pub(super) fn new(setup: &Setup, scale: u64) -> Self {
         let quota = &setup.quotas.dynamodb;
         let on_demand = |warm, most| OnDemand::new(warm, most, quota.growth, quota.growth_minutes);
         Self {
+            scale,
             used: Used::default(),
             writes: on_demand(setup.warm_write_units, quota.table_write_units),
             index: on_demand(setup.warm_index_units, quota.table_write_units),
@@ -109,18 +111,12 @@ impl Meters {
     }
 
     /// Counts a transition of `asked` writes. As the engine's own meter: a refused condition takes a unit, and a transaction twice all.
-    pub(super) fn wrote(
-        &mut self,
-        asked: usize,
-        written: &[(WriteSize, [Option<String>; 2])],
-        weight: u64,
-        now: Timestamp,
-    ) {
+    pub(super) fn wrote(&mut self, asked: usize, written: &[(WriteSize, [Option<String>; 2])], now: Timestamp) {
         let factor = if asked > 1 { 2 } else { 1 };
         let refused = asked.saturating_sub(written.len());
         let units = factor * (written.iter().map(|(size, _)| size.units).sum::<usize>() + refused);
         let index_units = factor * written.iter().map(|(size, _)| size.index_units).sum::<usize>();
-        let full = |units: usize| units as f64 * weight as f64;
+        let full = |units: usize| units as f64 * self.scale as f64;
         self.writes.take(full(units), now);
         self.index.take(full(index_units), now);
         for (size, places) in written {
@@ -131,23 +127,23 @@ impl Meters {
                 self.shards.entry((*shard).clone()).or_default().take(full(share));
             }
         }
-        self.used.units.table_writes += units * weight as usize;
-        self.used.units.index_writes += index_units * weight as usize;
+        self.used.units.table_writes += units * self.scale as usize;
+        self.used.units.index_writes += index_units * self.scale as usize;
     }
 
-    pub(super) fn read(&mut self, half_units: usize, weight: u64, now: Timestamp) {
-        self.reads.take((half_units as u64 * weight) as f64 / 2.0, now);
-        self.used.units.half_reads += half_units * weight as usize;
+    pub(super) fn read(&mut self, half_units: usize, now: Timestamp) {
+        self.reads.take((half_units as u64 * self.scale) as f64 / 2.0, now);
+        self.used.units.half_reads += half_units * self.scale as usize;
     }
 
     /// Counts an invocation that took so long, with the processor time that a function of this size needs for it.
-    pub(super) fn invoked(&mut self, function: &str, took: Duration, cpu: Duration, memory_mb: u32, weight: u64) {
+    pub(super) fn invoked(&mut self, function: &str, took: Duration, cpu: Duration, memory_mb: u32) {
         let took = took + cpu * MB_OF_A_CORE / memory_mb;
         let ms = took.as_micros().div_ceil(1_000) as u64;
         let invocations = self.used.invocations.entry(function.to_owned()).or_default();
-        invocations.count += weight;
-        invocations.took += took * u32::try_from(weight).unwrap_or(u32::MAX);
-        invocations.mb_ms += ms * u64::from(memory_mb) * weight;
+        invocations.count += self.scale;
+        invocations.took += took * u32::try_from(self.scale).unwrap_or(u32::MAX);
+        invocations.mb_ms += ms * u64::from(memory_mb) * self.scale;
     }
 }
 

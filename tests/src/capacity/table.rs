@@ -1,19 +1,19 @@
 //! The engine's table with DynamoDB's quotas, as a function's client sees it: a throttled call is repeated, and then fails.
 
-use super::meters::{Meters, measured};
+use super::{
+    cloud::Out,
+    meters::{Meters, measured},
+};
 use crate::{lock, queues::Clock};
 use std::{
     collections::BTreeSet,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex},
     time::Duration,
 };
 use stepwell::{
     CallError, FailureKind, Runtime, TaskId, Timestamp,
     core::{
-        breaker::CLAIM_PROBE,
+        breaker::{self, Breaker, CLAIM_PROBE},
         index::{IndexEntry, IndexPosition, Page},
         item::{Item, Key},
         message::{Outgoing, QueueName},
@@ -25,33 +25,24 @@ use stepwell::{
     testing::{MemoryStore, read_units, stored_bytes},
 };
 use stepwell_aws::{FIRST_BACKOFF, MAX_ATTEMPTS};
+use tokio::task::spawn_local;
 
-/// Who makes calls: the quotas that these meet, and how long each takes.
+/// What each call meets: the quotas, and how long it takes.
 #[derive(Clone, Debug)]
-pub(super) struct Caller {
+pub(super) struct Calls {
     pub(super) meters: Arc<Mutex<Meters>>,
     pub(super) clock: Clock,
     pub(super) call: Duration,
-    /// How many calls one of its calls stands for.
-    pub(super) weight: Arc<AtomicU64>,
 }
 
-impl Caller {
-    /// A caller with the same quotas, each of whose calls stands for so many.
-    pub(super) fn standing_for(&self, weight: u64) -> Self {
-        Self { weight: Arc::new(AtomicU64::new(weight)), ..self.clone() }
-    }
-
-    pub(super) fn weight(&self) -> u64 {
-        self.weight.load(Relaxed)
-    }
-}
-
-/// The table, as a caller sees it. Clones share it.
+/// The table. Clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct LimitedTable {
     pub(super) store: MemoryStore,
-    pub(super) caller: Caller,
+    pub(super) calls: Calls,
+    /// When the payment gateway is out, and how long it takes to answer otherwise.
+    pub(super) outage: Option<Out>,
+    pub(super) service: Duration,
 }
 
 impl LimitedTable {
@@ -61,7 +52,7 @@ impl LimitedTable {
         operation: &'static str,
         mut admits: impl FnMut(&mut Meters, Timestamp) -> bool,
     ) -> Result<(), TableError> {
-        let Caller { meters, clock, call, .. } = &self.caller;
+        let Calls { meters, clock, call } = &self.calls;
         for attempt in 0..MAX_ATTEMPTS {
             clock.sleep(*call).await;
             {
@@ -69,14 +60,34 @@ impl LimitedTable {
                 if admits(&mut meters, clock.now()) {
                     return Ok(());
                 }
-                meters.used.throttled += self.caller.weight();
+                meters.used.throttled += meters.scale;
             }
             if attempt + 1 < MAX_ATTEMPTS {
                 clock.sleep((FIRST_BACKOFF * 2_u32.pow(attempt)).mul_f64(clock.random())).await;
             }
         }
-        lock(meters).used.given_up += self.caller.weight();
+        let mut meters = lock(meters);
+        meters.used.given_up += meters.scale;
         Err(CallError::new(operation, FailureKind::Throttled, "the table is at its limit").into())
+    }
+
+    /// One of the messages that a message stands for probes the service; the others are parked. What one message takes is too little to count.
+    pub(super) fn probe(&self, claim: &Transition) -> Result<Applied, TableError> {
+        let applied = self.store.apply_observed(claim, |_| ())?;
+        let item = claim.writes.first().map(|write| (write.key.clone(), self.store.item(&write.key)));
+        let Some((key, item)) = item else { return Ok(applied) };
+        if let (true, Key::Breaker(service), Breaker::Open(open)) = (applied.is_written(), key, Breaker::of(&item)) {
+            let (table, clock) = (self.clone(), self.calls.clock.clone());
+            spawn_local(async move {
+                let is_out = table.outage.is_some_and(|out| out.is_out(clock.now()).is_some());
+                if !is_out {
+                    clock.sleep(table.service).await;
+                    let close = breaker::close(&service, &open, clock.now());
+                    table.store.apply_observed(&close, |_| ()).expect("a breaker can be read");
+                }
+            });
+        }
+        Ok(Applied::Refused(item))
     }
 
     async fn read_call(&self, operation: &'static str) -> Result<(), TableError> {
@@ -99,24 +110,22 @@ impl LimitedTable {
     }
 
     fn count_read(&self, half_units: usize) {
-        lock(&self.caller.meters).read(half_units, self.caller.weight(), self.caller.clock.now());
+        lock(&self.calls.meters).read(half_units, self.calls.clock.now());
     }
 }
 
 impl Store for LimitedTable {
     async fn apply(&self, transition: &Transition) -> Result<Applied, TableError> {
-        // One message probes a service, at any scale. Another one was first.
-        if transition.name == CLAIM_PROBE && self.caller.weight() > 1 {
-            let item = transition.writes.first().map(|write| self.store.item(&write.key));
-            return Ok(Applied::Refused(item.unwrap_or_default()));
+        if transition.name == CLAIM_PROBE {
+            return self.probe(transition);
         }
         let places = transition.writes.iter().map(|write| IndexPosition::of(&write.key, &self.store.item(&write.key)));
         let shards: Vec<String> = places.flatten().map(|place| place.partition()).collect();
         self.call("UpdateItem", |meters, now| meters.admits_write(&shards, now)).await?;
         let mut written = Vec::new();
         let applied = self.store.apply_observed(transition, |write| written.push(measured(&write)))?;
-        let Caller { meters, clock, .. } = &self.caller;
-        lock(meters).wrote(transition.writes.len(), &written, self.caller.weight(), clock.now());
+        let Calls { meters, clock, .. } = &self.calls;
+        lock(meters).wrote(transition.writes.len(), &written, clock.now());
         Ok(applied)
     }
 
@@ -164,13 +173,14 @@ impl Store for LimitedTable {
 #[derive(Clone, Debug)]
 pub(super) struct MeteredQueues<Q> {
     pub(super) queues: Q,
-    pub(super) caller: Caller,
+    pub(super) calls: Calls,
 }
 
 impl<Q> MeteredQueues<Q> {
     async fn call(&self) {
-        self.caller.clock.sleep(self.caller.call).await;
-        lock(&self.caller.meters).used.sqs_requests += self.caller.weight();
+        self.calls.clock.sleep(self.calls.call).await;
+        let mut meters = lock(&self.calls.meters);
+        meters.used.sqs_requests += meters.scale;
     }
 }
 

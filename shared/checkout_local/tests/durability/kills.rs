@@ -41,7 +41,7 @@ fn start(data: &Path) -> Child {
 }
 
 #[test]
-#[ignore = "it takes a minute: tests/run.sh local"]
+#[ignore = "it takes a minute: tests/run.sh one_machine"]
 fn books_are_right_after_the_program_was_killed_at_any_moment() {
     let (kills, seed) = (number("STEPWELL_KILLS", 50), seed());
     let mut rng = Rng::with_seed(seed);

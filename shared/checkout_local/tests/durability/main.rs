@@ -1,7 +1,7 @@
 //! Whatever was answered survives `kill -9` and a power cut, and the books are right afterwards.
 //!
-//! Both tests take a minute, so they run only when asked for: `tests/run.sh local`, and longer in `tests/long.sh`. They print the seed of
-//! their random numbers.
+//! Both tests take a minute, so they run only when asked for: `tests/run.sh one_machine`, and longer in `tests/long.sh`. They print the
+//! seed of their random numbers.
 //!
 //! | variable | what it is | default |
 //! |---|---|---|

@@ -44,7 +44,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A folder in memory, where the machine has one: the copies need not survive anything themselves.
 fn fast_folder() -> TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempdir()).unwrap()
+    let within = |folder: &Path| tempfile::Builder::new().prefix("power-cut-").tempdir_in(folder);
+    within(Path::new("/dev/shm")).or_else(|_| within(&std::env::temp_dir())).unwrap()
 }
 
 fn record(rng: &mut Rng) -> Vec<Event> {
@@ -159,7 +160,7 @@ fn cut(events: &[Event], moments: &[(usize, Loss, Rng)]) -> Option<String> {
 }
 
 #[test]
-#[ignore = "it takes a minute and needs strace: tests/run.sh local"]
+#[ignore = "it takes a minute and needs strace: tests/run.sh one_machine"]
 fn whatever_was_answered_is_there_after_the_power_was_cut_at_any_moment() {
     let (cuts, seed) = (number("STEPWELL_CUTS", 500), seed());
     let mut rng = Rng::with_seed(seed);

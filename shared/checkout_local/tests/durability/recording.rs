@@ -65,8 +65,7 @@ impl Recording {
         for line in BufReader::new(fs::File::open(trace).unwrap()).split(b'\n') {
             self.read(&line.unwrap(), &mut process);
         }
-        let in_flight = process.unfinished.into_values().filter(|(call, _)| !call.starts_with("write")).count();
-        self.compare(in_flight);
+        self.compare(process.broken_off + process.unfinished.len());
     }
 
     fn read(&mut self, line: &[u8], process: &mut Process) {
@@ -113,9 +112,15 @@ impl Recording {
         let Some((name, rest)) = call.split_once('(') else { return };
         // A string has no quotes and no brackets in it: all of its characters are in hexadecimal digits.
         let Some((arguments, result)) = rest.rsplit_once(") = ") else { return };
-        // It failed, or the process has died in it.
-        if result.starts_with('-') || result.starts_with('?') {
-            return;
+        match result.as_bytes() {
+            // It failed.
+            [b'-', ..] => return,
+            // The process died in it.
+            [b'?', ..] => {
+                process.broken_off += 1;
+                return;
+            }
+            _ => {}
         }
         match name {
             "open" | "openat" | "creat" => self.opened(name, arguments, result, process),
@@ -203,7 +208,7 @@ impl Recording {
 
     /// Compares the recorded files with the real ones. What a process was writing when it was killed may be there or not: then it is
     /// as it really is.
-    fn compare(&mut self, in_flight: usize) {
+    fn compare(&mut self, broken_off: usize) {
         let mut changes = Vec::new();
         let (recorded, real) = (self.disk.files(), files(&self.root));
         assert_eq!(recorded.keys().collect::<Vec<_>>(), real.keys().collect::<Vec<_>>(), "the recorded files");
@@ -212,11 +217,8 @@ impl Recording {
                 changes.push((path, real));
             }
         }
-        assert!(
-            changes.len() <= in_flight,
-            "{in_flight} calls were broken off, and not recorded: {:?}",
-            changes.iter().map(|(path, _)| path).collect::<Vec<_>>()
-        );
+        let paths: Vec<_> = changes.iter().map(|(path, _)| path).collect();
+        assert!(paths.len() <= broken_off, "changed by no recorded call: {paths:?}");
         for (path, real) in changes {
             self.push(Event::Resize(path.clone(), real.len() as u64));
             self.push(Event::Write(path, 0, real.into()));
@@ -229,6 +231,8 @@ impl Recording {
 struct Process {
     /// By thread: the beginning of a call that is not over, and the number of events before it.
     unfinished: HashMap<String, (String, usize)>,
+    /// The number of calls during which it was killed.
+    broken_off: usize,
     /// By descriptor: where the next `write` goes.
     positions: HashMap<u32, u64>,
 }

@@ -61,8 +61,24 @@ async fn restored_shop_goes_on_from_its_copy_and_finds_the_charges_after_it() {
     assert_eq!(backup(&data, &folder.path().join("mixed")).status.code(), Some(6));
     fs::write(&file, old).unwrap();
 
-    let restore = said.lines().filter_map(|line| line.strip_prefix("  ")).collect::<Vec<_>>().join(" && ");
-    assert!(Command::new("sh").args(["-c", &restore]).status().unwrap().success(), "{restore}");
+    let (_, restore) = said.lines().last().unwrap().split_once("run: ").unwrap();
+    let (program, arguments) = restore.split_once(' ').unwrap();
+    assert_eq!(program, "checkout_local");
+    let run = || Command::new(PROGRAM).args(arguments.split(' ')).output().unwrap();
+    let running = Shop::start(&folder.path().join("other"));
+    let in_use =
+        Command::new(PROGRAM).arg("restore").arg(&copy).arg("--data").arg(folder.path().join("other")).output();
+    assert_eq!(in_use.unwrap().status.code(), Some(3), "it was replaced under the shop");
+    assert_eq!(running.stop(), Some(0));
+    let log = fs::read(data.join("shop.sqlite-wal")).unwrap();
+    assert!(!log.is_empty());
+    let restored = run();
+    assert_eq!(restored.status.code(), Some(0), "{}", String::from_utf8_lossy(&restored.stderr));
+    let replaced = fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path());
+    let replaced = replaced.filter(|path| path.to_string_lossy().contains(".replaced-")).collect::<Vec<_>>();
+    let [replaced] = replaced.as_slice() else { panic!("{replaced:?}") };
+    assert!(fs::read(replaced.join("shop.sqlite-wal")).unwrap() == log, "the log of the replaced shop is lost");
+    assert!(File::open(&replaced.join("shop.sqlite"), &[stepwell_local::SCHEMA, SCHEMA]).is_ok());
     let shop = Shop::start(&data);
     let url = |started: &Value| started["checkout_url"].as_str().unwrap().to_owned();
     assert_eq!(shop.look(&url(&before))["order_number"], before["order_number"]);

@@ -103,11 +103,11 @@ async fn copy_of_an_open_file_has_all_that_was_committed_but_the_tables_left_out
     add(&file, 1).await.unwrap();
     file.write(|tx| Ok(tx.execute("INSERT INTO secrets VALUES (?)", [SECRET])?)).await.unwrap();
     let copy = folder.0.path().join("copy.sqlite");
-    let size = back_up(file.path(), &copy, &["secrets"]).unwrap();
+    let size = back_up(file.path(), &copy, &["secrets"], || false).unwrap();
     let metadata = std::fs::metadata(&copy).unwrap();
     assert_eq!((metadata.len(), metadata.permissions().mode() & 0o777), (size, 0o600));
     assert!(!has_secret(&copy));
-    let again = back_up(file.path(), &copy, &[]).unwrap_err();
+    let again = back_up(file.path(), &copy, &[], || false).unwrap_err();
     assert!(matches!(again, BackUpError::Exists { .. }), "{again}");
     add(&file, 2).await.unwrap();
     let copy = File::open(&copy, &[NUMBERS, SECRETS]).unwrap();
@@ -122,7 +122,7 @@ async fn copy_in_the_place_of_another_file_is_not_mixed_with_the_log_of_that_fil
     let (path, copy) = (folder.file(), folder.0.path().join("copy.sqlite"));
     let log = folder.0.path().join("test.sqlite-wal");
     let file = File::open(&path, &[NUMBERS]).unwrap();
-    back_up(&path, &copy, &[]).unwrap();
+    back_up(&path, &copy, &[], || false).unwrap();
     add(&file, 1).await.unwrap();
     let left = std::fs::read(&log).unwrap();
     drop(file);

@@ -22,10 +22,10 @@ use stepwell_simulation::sim::{Fault, RunReport, oracle};
 /// A split run works as on AWS: the engine makes a transition and then its consequences, call by call. Every tenth seed
 /// is run in two more modes: as a whole run, over a store that holds its own messages and makes all of it in one
 /// transaction; and with processes of two versions, the shipped one and a newer one whose items the shipped one may not
-/// act on. Every fiftieth is also run over the backend `local`, on a real file.
+/// act on. Every hundredth is also run over the backend `local`, on a real file.
 #[derive(Parser)]
 struct Options {
-    /// The number of split runs. Runs of the other modes are added: a tenth as many, and a fiftieth of mode `local`.
+    /// The number of split runs. Runs of the other modes are added: a tenth as many, and a hundredth of mode `local`.
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     runs: u64,
     /// The seed of the first run. Each further run has the next number.
@@ -68,7 +68,7 @@ const fn one_in(mode: Mode) -> u64 {
     match mode {
         Mode::Split => 1,
         Mode::Whole | Mode::TwoVersions => 10,
-        Mode::Local => 50,
+        Mode::Local => 100,
     }
 }
 

@@ -168,6 +168,9 @@ pub enum Write<'a> {
     MissDeadline(usize),
     /// A worker releases its claim.
     Release(usize, Fence),
+    /// A process releases the claim of a worker that it knows to be dead, and that may have acted. No action of the model makes this write:
+    /// its workers share no process with a store.
+    Abandon(usize, Fence),
     /// A worker deletes its claim of a step whose task does not exist.
     DeleteOrphanClaim(usize, Fence),
     /// A worker completes the step.
@@ -237,6 +240,7 @@ pub enum Rule {
     Park,
     MissDeadline,
     Release,
+    Abandon,
     DeleteOrphanClaim,
     Complete,
     RetryLater,
@@ -263,7 +267,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::Create,
         Self::ReserveKey,
         Self::OpenBreaker,
@@ -274,6 +278,7 @@ impl Rule {
         Self::Park,
         Self::MissDeadline,
         Self::Release,
+        Self::Abandon,
         Self::DeleteOrphanClaim,
         Self::Complete,
         Self::RetryLater,
@@ -358,6 +363,7 @@ impl Write<'_> {
             Self::MoveTimer(step) => before.item(step).attempted || before.item(step).state == StepState::Error,
             Self::TakeOver(step, fence) => is_led_by(step, fence) && before.item(step).over,
             Self::Release(step, fence)
+            | Self::Abandon(step, fence)
             | Self::DeleteOrphanClaim(step, fence)
             | Self::Complete(step, fence)
             | Self::RetryLater(step, fence)
@@ -404,6 +410,7 @@ impl Write<'_> {
             | Self::Claim(_)
             | Self::TakeOver(..)
             | Self::Release(..)
+            | Self::Abandon(..)
             | Self::Reschedule(_)
             | Self::Resolve
             | Self::MoveTimer(_)
@@ -504,8 +511,10 @@ impl Write<'_> {
                 let item = step_goes(step, StepEvent::MissDeadline)?;
                 Change { task: fails(before, step), ..Change::of_step(step, item) }
             }
-            Self::Release(step, _) => {
+            Self::Release(step, _) | Self::Abandon(step, _) => {
                 let item = step_goes(step, StepEvent::Release)?;
+                let lost = matches!(self, Self::Abandon(..)) && before.is_compensation(step);
+                let item = ModelItem { may_have_acted: item.may_have_acted || lost, ..item };
                 Change::of_step(step, ModelItem { counted: item.counted.saturating_sub(1), ..item })
             }
             Self::DeleteOrphanClaim(step, _) => Change::of_step(step, ModelItem::default()),

@@ -30,8 +30,9 @@ use stepwell::{
 };
 use tokio::sync::Notify;
 
-/// The most deliveries of a queue in flight.
-const SLOTS: u64 = 10;
+/// How many deliveries of a queue are in flight at most: at least and at most. With fewer, the tasks of a long outage wait for slots and
+/// not for the service.
+const SLOTS: (u64, u64) = (4, 12);
 
 /// How long it takes until another process runs, in milliseconds.
 const RESTART: u64 = 5_000;
@@ -143,7 +144,8 @@ impl Host {
             self.mirrored(self.mirror.make(&step::abandon(task_id, &held, process.now())));
         }
         for serving in &self.served {
-            let slots = usize::try_from(1 + self.scheduler.up_to(SLOTS - 1)).expect("a small number");
+            let (least, most) = SLOTS;
+            let slots = usize::try_from(least + self.scheduler.up_to(most - least)).expect("a small number");
             backend.serve(&Serving { slots, ..serving.clone() });
         }
         *self.running.lock() = Some(Running { process: process.clone(), backend });

@@ -1,18 +1,23 @@
-//! `checkout_local backup`: copies the shop's file.
+//! `checkout_local backup` copies the shop's file, and `checkout_local restore` puts a copy in its place.
 
-use crate::{failure::Failure, say, server::SHOP};
-use checkout_local::CARD_TOKENS;
+use crate::{
+    failure::{Failure, other},
+    say,
+    serve::stop_flag,
+    server::SHOP,
+};
+use checkout_local::{CARD_TOKENS, SCHEMA};
 use clap::Args;
-use std::path::PathBuf;
-use stepwell_local::back_up;
+use std::{path::PathBuf, sync::atomic::Ordering::Relaxed};
+use stepwell_local::{back_up, restore as put_back};
 
-/// The options of `backup`.
+/// The options of `backup` and `restore`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// The folder of all data
     #[arg(long, value_name = "FOLDER", default_value = "stepwell-data")]
     data: PathBuf,
-    /// The copy, a file that is not there yet
+    /// The copy: for `backup` a file that is not there yet
     #[arg(value_name = "COPY")]
     copy: PathBuf,
 }
@@ -22,11 +27,29 @@ pub(crate) struct Options {
 /// # Errors
 /// See [`Failure`].
 pub(crate) fn backup(Options { data, copy }: &Options) -> Result<(), Failure> {
-    let size = back_up(&data.join(SHOP), copy, &[CARD_TOKENS])?;
-    let (data, copy) = (data.display(), copy.display());
+    let stop = stop_flag()?;
+    let asked = stop.clone();
+    let size = back_up(&data.join(SHOP), copy, &[CARD_TOKENS], move || asked.load(Relaxed));
+    if stop.load(Relaxed) && size.is_err() {
+        return Err(other("interrupted: there is no copy"));
+    }
+    let (size, copy) = (size?, copy.display());
     say(format_args!("{copy} has the shop as it was when this command began, in {size} bytes."))?;
-    say("To restore it, stop the shop, and run:")?;
-    say(format_args!("  mkdir -p '{data}/replaced' && mv '{data}'/{SHOP}* '{data}/replaced/'"))?;
-    say(format_args!("  cp '{copy}' '{data}/{SHOP}'"))?;
-    say("Then start it. `checkout_local backup --help` says what the copy lacks, and what happens then.")
+    say(format_args!("To restore it, stop the shop, and run: checkout_local restore {copy} --data {}", data.display()))
+}
+
+/// Puts a copy in the place of the shop's file, and says where that is.
+///
+/// # Errors
+/// See [`Failure`].
+pub(crate) fn restore(Options { data, copy }: &Options) -> Result<(), Failure> {
+    let replaced = put_back(&data.join(SHOP), copy, &[stepwell_local::SCHEMA, SCHEMA])?;
+    say(format_args!("The shop in {} is the one of {} now. Start it.", data.display(), copy.display()))?;
+    match replaced {
+        Some(folder) => say(format_args!(
+            "What it was before is in {}. It has the tokens of cards: delete it once you do not need it.",
+            folder.display()
+        )),
+        None => Ok(()),
+    }
 }

@@ -39,18 +39,23 @@ enum Command {
     /// Copy the shop's file, also while the shop runs
     ///
     /// The copy is one file for its owner only: tasks, messages, orders, stock and the records of payments, as they were when the command
-    /// began. It appears when it is whole; after a power failure or a kill, a file `backup-*.partial` may be left beside it.
+    /// began. It appears when it is whole. After a power failure or a kill a file `backup-*.partial` may be left beside it: delete it, it has what the
+    /// copy lacks.
     ///
     /// The copy lacks the tokens of cards, which are deleted when the card is charged and should not live on in a copy. It also lacks the
     /// other files of the folder: the secret `task-key`, by which customers' URLs are valid and which never changes, so keep it apart once;
     /// `gateway.sqlite` and `mail/`, which stand for systems that are not the shop's and do not go back with it.
     ///
-    /// To restore a copy, stop the shop, move `shop.sqlite` and the files of that name away, put the copy in the place of `shop.sqlite`,
-    /// and start the shop. A copy beside the log of an earlier file is refused with exit code 6. Checkouts that were in flight go on:
-    /// one that is paid already is not charged again, and one that is not needs its card once more. For each charge after the copy the
-    /// reconciliation says `charge_without_record` in the log, an hour after the charge: refund it at the gateway.
+    /// `checkout_local restore` puts a copy back.
     #[command(after_long_help = EXIT_CODES)]
     Backup(backup::Options),
+    /// Put a copy in the place of the shop's file, while the shop does not run
+    ///
+    /// The file that was there is moved into a folder beside it, together with its log. Checkouts that were in flight go on: one that is
+    /// paid already is not charged again, and one that is not needs its card once more. For each charge after the copy the reconciliation
+    /// says `charge_without_record` in the log, an hour after the charge: refund it at the gateway.
+    #[command(after_long_help = EXIT_CODES)]
+    Restore(backup::Options),
     /// Run one step of a checkout, and show its answer and what it changed
     ///
     /// It works on a copy, which is deleted at the end: of the folder --data, also while the shop runs, or without it on a new shop that
@@ -76,6 +81,7 @@ async fn main() -> ExitCode {
         Command::Serve(options) => serve::serve(options).await,
         Command::Demo => demo::demo().await,
         Command::Backup(options) => backup::backup(&options),
+        Command::Restore(options) => backup::restore(&options),
         Command::Step(options) => step::step(&options).await,
         Command::Noop(options) => noop::noop(options).await,
         Command::Measure(options) => measure::measure(&options),

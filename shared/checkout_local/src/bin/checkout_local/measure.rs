@@ -7,6 +7,7 @@
 use crate::{
     failure::{Failure, other},
     say,
+    serve::stop_flag,
 };
 use clap::Args;
 use std::{
@@ -15,7 +16,10 @@ use std::{
     net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -51,8 +55,9 @@ pub(crate) struct Options {
 /// # Errors
 /// The served process cannot be started, or does not answer as it should.
 pub(crate) fn measure(options: &Options) -> Result<(), Failure> {
+    let stop = stop_flag()?;
     let temporary = tempfile::Builder::new().prefix("stepwell-measure-").tempdir().map_err(other)?;
-    let served = Served::start(options.data.as_deref().unwrap_or_else(|| temporary.path()))?;
+    let served = Served::start(options.data.as_deref().unwrap_or_else(|| temporary.path()), stop)?;
     if options.tasks > 0 {
         served.load(FILLING, options.tasks)?;
     }
@@ -84,24 +89,25 @@ struct Served {
     process: Child,
     /// Its host and port.
     address: String,
+    /// Whether the load is to be broken off.
+    stop: Arc<AtomicBool>,
 }
 
 impl Served {
-    fn start(data: &Path) -> Result<Self, Failure> {
+    fn start(data: &Path, stop: Arc<AtomicBool>) -> Result<Self, Failure> {
         let program = std::env::current_exe().map_err(other)?;
         let mut command = Command::new(program);
-        command.arg("noop").arg("--data").arg(data).args(["--port", "0"]).env("RUST_LOG", "warn");
-        let mut process = command.stdout(Stdio::piped()).spawn().map_err(other)?;
+        command.arg("noop").arg("--data").arg(data).args(["--port", "0", "--until-stdin-ends"]).env("RUST_LOG", "warn");
+        // It holds the other end, so that the server ends with this process, whatever ends that.
+        let process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(other)?;
+        let mut served = Self { process, address: String::new(), stop };
         let mut line = String::new();
-        if let Some(stdout) = process.stdout.take() {
+        if let Some(stdout) = served.process.stdout.take() {
             BufReader::new(stdout).read_line(&mut line).map_err(other)?;
         }
         let address = line.split_once("http://").and_then(|(_, url)| url.split_once('/')).map(|(address, _)| address);
-        let address = address.unwrap_or_default().to_owned();
-        let served = Self { process, address };
-        if served.address.is_empty() {
-            return Err(other("`checkout_local noop` has not started; it has said why"));
-        }
+        served.address =
+            address.ok_or_else(|| other("`checkout_local noop` has not started; it has said why"))?.to_owned();
         Ok(served)
     }
 
@@ -115,6 +121,9 @@ impl Served {
                 let number = next.fetch_add(1, Relaxed);
                 if number >= runs {
                     return Ok(latencies);
+                }
+                if self.stop.load(Relaxed) {
+                    return Err(io::ErrorKind::Interrupted.into());
                 }
                 latencies.push(connection.workflow(number)?);
             }

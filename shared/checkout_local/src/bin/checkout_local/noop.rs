@@ -17,12 +17,13 @@ use clap::Args;
 use http_api::Wait;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::{path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc, thread};
 use stepwell::{
     Client, Context, ResultOf, Step, StepContext, StepError, StepResult, System, Workflow,
     core::{snapshot::TaskSnapshot, state::TaskStatus},
 };
 use stepwell_local::{DEFAULT_SLOTS, File, Host, Local, create_folder, http};
+use tokio::sync::oneshot;
 
 const WORKFLOW: &str = include_str!("noop.yaml");
 
@@ -41,6 +42,9 @@ pub(crate) struct Options {
     /// The form of the log on stderr; the variable `RUST_LOG` says what is logged
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) log: Log,
+    /// Stop also at the end of the standard input
+    #[arg(long, hide = true)]
+    until_stdin_ends: bool,
 }
 
 /// What a step returns: about 200 bytes, as the steps of the engines that this is measured beside.
@@ -122,7 +126,25 @@ pub(crate) async fn noop(options: Options) -> Result<(), Failure> {
     host.step(&workflow, LAST, DEFAULT_SLOTS, SendConfirmation);
     let router = Router::new().route("/noop", post(start)).with_state((engine, workflow));
     say(format_args!("noop  http://{address}/noop?wait=25"))?;
+    let stop = async {
+        tokio::select! {
+            () = stop => {}
+            () = end_of_stdin(), if options.until_stdin_ends => {}
+        }
+    };
     run(host, [(listener, router)], stop).await
+}
+
+/// Returns at the end of the standard input.
+async fn end_of_stdin() {
+    let (ended, end) = oneshot::channel();
+    // A read that blocks a thread of the runtime would keep the process from ending.
+    thread::spawn(move || {
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        // The process may be ending already.
+        let _ = ended.send(());
+    });
+    drop(end.await);
 }
 
 /// Starts a task. The answer is the result of its last step if it ends in time, and else its id.

@@ -7,7 +7,15 @@ use crate::{
 };
 use checkout_api::Limits;
 use clap::{Args, ValueEnum};
-use std::{num::NonZeroU16, path::PathBuf, process};
+use std::{
+    num::NonZeroU16,
+    path::PathBuf,
+    process,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
@@ -92,6 +100,20 @@ pub(crate) fn until_a_signal() -> Result<impl Future<Output = ()>, Failure> {
     let (stopping, stopped) = oneshot::channel();
     tokio::spawn(stop_at_a_signal(signals, stopping));
     Ok(async move { drop(stopped.await) })
+}
+
+/// A flag that is set at the first SIGTERM or SIGINT, for work that blocks its thread. The second signal ends the process.
+///
+/// # Errors
+/// Signals cannot be received.
+pub(crate) fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
+    let (stop, flag) = (until_a_signal()?, Arc::<AtomicBool>::default());
+    let stopped = flag.clone();
+    tokio::spawn(async move {
+        stop.await;
+        stopped.store(true, Relaxed);
+    });
+    Ok(flag)
 }
 
 /// Stops at the first signal, and ends the process at the second.

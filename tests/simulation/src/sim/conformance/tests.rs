@@ -7,7 +7,7 @@ use fastrand::Rng;
 use stepwell::{
     core::{
         record::{AttemptRecord, Lease, NewTask, Outcome},
-        step::{Claim, ClaimRequest, claim, complete, release},
+        step::{Claim, ClaimRequest, abandon, claim, complete, release},
         task::create,
         transition::{Effect, Transition},
     },
@@ -27,7 +27,8 @@ fn each_rule_is_the_only_one_for_some_write_and_without_it_a_run_fails() {
         (seed, explained)
     };
     let runs = SEEDS.map(explained);
-    for rule in Rule::ALL {
+    // Only a process that shares its store with its workers abandons their claims.
+    for rule in Rule::ALL.into_iter().filter(|rule| *rule != Rule::Abandon) {
         let only_by_it = runs.iter().find(|(_, explained)| explained.contains(&vec![rule]));
         let (seed, _) = only_by_it.unwrap_or_else(|| panic!("no run makes a write that only {rule:?} allows"));
         let without = Rules { without: Some(rule), ..Rules::default() };
@@ -57,10 +58,14 @@ struct Held {
 
 impl Held {
     async fn new() -> Self {
+        Self::to(Rules::default()).await
+    }
+
+    async fn to(rules: Rules) -> Self {
         let mut rng = Rng::with_seed(0);
         let odds = Odds::random(&mut rng);
         let scheduler = Arc::new(Scheduler::new(rng, odds, false));
-        let conformance = Arc::new(Conformance::new(&scheduler, Arc::default()));
+        let conformance = Arc::new(Conformance::new(&scheduler, rules.into()));
         let held = Self { scheduler, table: MemoryTable::default().held_to(conformance), task: TaskId::new() };
         let workflow = Graph::chain(1).workflow();
         let (context, created_at) = ("{}", held.scheduler.now());
@@ -119,6 +124,21 @@ async fn write_with_another_outcome_is_found() {
     changes.retain(|change| change.attribute() != "exempt");
     held.make(counted).await;
     held.finds("Release(0, Current) the steps would be left as");
+}
+
+#[tokio::test]
+async fn abandoned_claim_is_held_to_a_rule_of_its_own() {
+    let abandoned = async |held: &Held| {
+        let lease = held.claimed().await;
+        let claimed = held.table.step(held.task, &lease.step);
+        held.make(abandon(held.task, &claimed, held.scheduler.now())).await;
+    };
+    let held = Held::new().await;
+    abandoned(&held).await;
+    assert_eq!(held.scheduler.violation(), None);
+    let held = Held::to(Rules { without: Some(Rule::Abandon), ..Rules::default() }).await;
+    abandoned(&held).await;
+    held.finds("there is no rule Abandon");
 }
 
 #[tokio::test]

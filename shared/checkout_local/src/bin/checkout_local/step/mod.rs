@@ -8,7 +8,7 @@ mod changes;
 use crate::{
     failure::{Failure, other},
     say,
-    serve::{Log, init_logging},
+    serve::{Log, init_logging, until_a_signal},
     server::{GATEWAY, MAIL, SHOP},
 };
 use bench::Bench;
@@ -100,12 +100,14 @@ enum Answer<'a> {
 /// The step cannot be run, or its attempt has failed.
 pub(crate) async fn step(options: &Options) -> Result<(), Failure> {
     let source = source(options)?;
-    // It is deleted when it is dropped, also after Ctrl-C.
+    // Before there is anything to leave behind.
+    let stop = until_a_signal()?;
+    // It is deleted when it is dropped.
     let folder = tempfile::Builder::new().prefix("stepwell-step-").tempdir();
     let folder = folder.map_err(|source| Failure::Folder { path: std::env::temp_dir(), source })?;
     tokio::select! {
         done = run(options, source, folder.path()) => done,
-        _ = tokio::signal::ctrl_c() => Err(other("interrupted")),
+        () = stop => Err(other("interrupted")),
     }
 }
 
@@ -149,7 +151,7 @@ async fn run(options: &Options, source: Source, folder: &Path) -> Result<(), Fai
 /// Copies the files of a shop, which may be running.
 fn copy_files(from: &Path, to: &Path) -> Result<(), Failure> {
     for file in [SHOP, GATEWAY] {
-        back_up(&from.join(file), &to.join(file), &[])?;
+        back_up(&from.join(file), &to.join(file), &[], || false)?;
     }
     Ok(())
 }
