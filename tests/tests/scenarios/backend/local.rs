@@ -124,7 +124,7 @@ impl Backend for Local {
 impl Drop for Local {
     fn drop(&mut self) {
         if thread::panicking() {
-            println!("{}", fs::read_to_string(self.folder.path().join("log")).unwrap_or_default());
+            eprintln!("{}", fs::read_to_string(self.folder.path().join("log")).unwrap_or_default());
         }
     }
 }
