@@ -12,7 +12,8 @@
 #   simulation  some thousand simulated runs
 #   cuts, kills the program of one machine: its files after power cuts, for which it needs strace, and killed at any moment;
 #               for the bugs named NN-local-*, which are in the crates of one machine
-#   local       some hundred simulated runs over the backend `local`, for the bugs in it
+#   file        the tests of `stepwell_local`, for the bugs in it
+#   local       1,000 simulated runs over that backend, for the same
 #   table       the tests of every transition on DynamoDB, for the bugs named NN-table-*: these are in the DynamoDB requests
 #               of a transition, of which unit tests see only the text, and the simulation nothing. They need the
 #               environment of a local stack (infra/local.sh env); without it a bug that no unit test finds is reported as
@@ -65,6 +66,9 @@ run_unit() { "$(newest_test stepwell)" --quiet; }
 build_simulation() { cargo build --workspace --features lambda --bin sim; }
 run_simulation() { "$CARGO_TARGET_DIR/debug/sim" --runs "$runs"; }
 
+build_file() { cargo test --workspace --features lambda --test local --no-run; }
+run_file() { "$(newest_test local)" --quiet; }
+
 build_local() { build_simulation; }
 run_local() { "$CARGO_TARGET_DIR/debug/sim" --runs 1000 --mode local; }
 
@@ -116,13 +120,13 @@ killers_of() {
   if [[ $1 == *-table-* ]]; then echo words table
   elif grep -q shared/stepwell_aws/ "$repo/tests/mutants/$1.patch"; then echo words
   elif [[ $1 == *-local-* ]]; then echo cuts kills
-  elif grep -q shared/stepwell_local/ "$repo/tests/mutants/$1.patch"; then echo local
+  elif grep -q shared/stepwell_local/ "$repo/tests/mutants/$1.patch"; then echo file local
   else echo unit simulation; fi
 }
 
 say "==> Without a bug"
 make_copy
-try unit words simulation local
+try unit words simulation file local
 [[ $found == NOBODY ]] || { tail -30 "$log" >&2 && die "without a bug there is a failure already: $found"; }
 if [[ -n ${AWS_ENDPOINT_URL:-} && ${patches[*]} == *-table-* ]]; then
   try table

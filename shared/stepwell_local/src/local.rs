@@ -347,6 +347,10 @@ impl<A: Runtime> Queue for Local<A> {
         self.write_queue("hide", queue, until, move |tx| messages::end(tx, &receipt, give_back).map(drop)).await
     }
 
+    fn hides_for_any_time(&self) -> bool {
+        true
+    }
+
     async fn reject(&self, body: &str, reason: &str) -> Result<(), QueueError> {
         let (body, reason, now) = (body.to_owned(), reason.to_owned(), self.runtime.now());
         let reject = move |tx: &Connection| messages::reject(tx, &body, &reason, now);

@@ -302,6 +302,27 @@ async fn message_is_acknowledged_only_by_its_last_receipt_handle() {
 }
 
 #[tokio::test]
+async fn message_of_a_long_wait_is_kept_and_not_replaced() {
+    let (folder, clock) = (Folder::new(), TestRuntime::new());
+    let file = File::open_on_caller(&folder.file(), &[SCHEMA], || false).unwrap();
+    let db = Local::new(file, clock.clone()).await.unwrap();
+    let workflow = Graph::chain(1).base_seconds(1_000).max_seconds(3_600).workflow();
+    db.serve(StepQueue::new(graph::WORKFLOW, name(0)), serving(1));
+    Client::new(db.clone(), db.clone(), clock.clone()).start(&workflow, &serde_json::json!({}), None).await.unwrap();
+    let held = db.receive().await.unwrap().unwrap();
+    work(&db, &clock, &failing("s00", ""), held).await;
+    let messages =
+        db.file().read(|tx| Ok(tx.query_row("SELECT COUNT(*) FROM messages", [], |row| row.get::<_, u32>(0))?));
+    assert_eq!(messages.unwrap(), 1);
+    let due = db.next_due().unwrap();
+    assert!(due.since(clock.now()) > 2 * MINUTE, "{due}");
+    clock.advance(due.since(clock.now()));
+    work(&db, &clock, &done(), db.receive().await.unwrap().unwrap()).await;
+    let task = Client::new(db.clone(), db.clone(), clock.clone()).snapshot(clock.task).await.unwrap().unwrap();
+    assert_eq!(task.task.state, TaskState::Completed);
+}
+
+#[tokio::test]
 async fn queue_has_no_more_deliveries_in_flight_than_slots() {
     let (folder, clock) = (Folder::new(), TestRuntime::new());
     let file = File::open_on_caller(&folder.file(), &[SCHEMA], || false).unwrap();
