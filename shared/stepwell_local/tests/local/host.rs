@@ -131,7 +131,7 @@ async fn step_that_outlasts_many_processes_which_were_told_to_end_is_not_given_u
     let (folder, graph) = (Folder::new(), Graph::chain(1));
     let workflow = graph.workflow();
     let mut task = None;
-    for _ in 0..6 {
+    for _ in 0..5 {
         let db = reopen(&folder).await;
         let client = Client::new(db.clone(), db.clone(), System);
         if task.is_none() {
