@@ -47,7 +47,7 @@ enum Command {
     /// Run the shop on this machine, and rebuild and replace it after each change of a source
     ///
     /// A change that does not compile leaves the running program as it is, and the compiler says why. Otherwise the program is stopped, as
-    /// SIGTERM does it, and the new one goes on with all tasks of the data folder. Ctrl-C ends both.
+    /// SIGTERM does it, and the new one goes on with all tasks of the data folder. Ctrl-C ends both, and so does a closed terminal.
     #[command(after_long_help = dev::EXIT_CODES)]
     Dev(dev::DevOptions),
     /// Create something new in the repository

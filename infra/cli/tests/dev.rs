@@ -1,4 +1,4 @@
-//! `stepwell dev` on a copy of this repository.
+//! `stepwell dev`: its processes, with scripts in place of cargo and of the program; and the shop in a copy of this repository.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
@@ -10,6 +10,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::{Child, Command, Stdio},
     sync::mpsc::{self, Receiver},
@@ -17,6 +18,7 @@ use std::{
     time::Duration,
 };
 use stepwell_cli::dev::Sources;
+use tempfile::TempDir;
 
 /// The longest time for a line. The first build may take minutes.
 const PATIENCE: Duration = Duration::from_secs(900);
@@ -55,13 +57,22 @@ fn until(lines: &Receiver<String>, text: &str) -> String {
 
 impl Dev {
     fn start(root: &Path, data: &Path) -> Self {
+        Self::start_with(Path::new(env!("CARGO")), root, data)
+    }
+
+    fn start_with(cargo: &Path, root: &Path, data: &Path) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_stepwell"));
         command.args(["dev", "--port", "0", "--operators-port", "0", "--data"]).arg(data).current_dir(root);
-        command.env("CARGO", env!("CARGO")).env("CARGO_TARGET_DIR", target());
+        command.env("CARGO", cargo).env("CARGO_TARGET_DIR", target());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
         let (said, printed) = (lines(process.stderr.take().unwrap()), lines(process.stdout.take().unwrap()));
         Self { process, said, printed }
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.process.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
     /// Waits for a start of the program. Returns the host and port for customers.
@@ -104,6 +115,81 @@ fn not_watched(root: &Path) -> Vec<String> {
     files.into_iter().filter(|file| sources.source(Path::new(file)).is_none()).map(str::to_owned).collect()
 }
 
+/// A project whose cargo is a script: it builds nothing, and names the script `program`.
+struct Scripts(TempDir);
+
+impl Scripts {
+    fn new() -> Self {
+        let scripts = Self(tempfile::tempdir().unwrap());
+        fs::create_dir(scripts.0.path().join("infra")).unwrap();
+        fs::write(scripts.0.path().join("infra/settings.yaml"), "workflows: []").unwrap();
+        let program = scripts.0.path().join("program");
+        scripts.write("cargo", 0o700, &format!("echo '{}'", serde_json::json!({ "executable": program })));
+        scripts
+    }
+
+    fn write(&self, name: &str, mode: u32, script: &str) {
+        let path = self.0.path().join(name);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    /// Writes a program that does this when it gets SIGTERM. It ends by itself after a minute, so that a test that fails leaves none behind.
+    fn write_program(&self, mode: u32, when_told: &str) {
+        let runs = "echo started; for _ in $(seq 1200); do sleep 0.05; done";
+        self.write("program", mode, &format!("trap '{when_told}' TERM; {runs}"));
+    }
+
+    /// Changes a source.
+    fn change(&self) {
+        fs::write(self.0.path().join("Cargo.toml"), "").unwrap();
+    }
+
+    fn start(&self) -> Dev {
+        let root = self.0.path();
+        Dev::start_with(&root.join("cargo"), root, &root.join("data"))
+    }
+}
+
+#[test]
+fn each_signal_that_ends_the_command_stops_the_program_first() {
+    for signal in ["-HUP", "-INT", "-QUIT", "-TERM"] {
+        let scripts = Scripts::new();
+        scripts.write_program(0o700, "echo stopped; exit 0");
+        let mut dev = scripts.start();
+        until(&dev.printed, "started");
+        dev.signal(signal);
+        assert_eq!(dev.process.wait().unwrap().code(), Some(0), "{signal}");
+        until(&dev.printed, "stopped");
+    }
+}
+
+#[test]
+fn program_that_does_not_stop_is_killed() {
+    let scripts = Scripts::new();
+    scripts.write_program(0o700, "");
+    let mut dev = scripts.start();
+    until(&dev.printed, "started");
+    dev.signal("-INT");
+    until(&dev.said, "the program has ended: signal: 9");
+    assert_eq!(dev.process.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn program_that_is_not_there_or_cannot_be_started_is_started_after_a_change() {
+    let scripts = Scripts::new();
+    let mut dev = scripts.start();
+    until(&dev.said, "the built program is not there");
+    scripts.write_program(0o600, "exit 0");
+    scripts.change();
+    until(&dev.said, "the program cannot be started: Permission denied");
+    fs::set_permissions(scripts.0.path().join("program"), fs::Permissions::from_mode(0o700)).unwrap();
+    scripts.change();
+    until(&dev.printed, "started");
+    dev.signal("-INT");
+    assert_eq!(dev.process.wait().unwrap().code(), Some(0));
+}
+
 /// It builds the shop in a copy. The copy stays, so that a second run only builds what has changed.
 #[test]
 #[ignore = "it builds the shop: tests/run.sh new_step"]
@@ -126,7 +212,7 @@ fn checkout_that_waits_goes_on_in_the_program_that_a_change_has_built() {
         assert_eq!(now["status"], "processing", "{now}");
     };
 
-    // Another one cannot have the same data, and no change of a source mends that.
+    // Another one cannot have the same data, and it is the first program of its session.
     assert_eq!(Dev::start(root, data.path()).process.wait().unwrap().code(), Some(3));
 
     // While the code does not compile, the program goes on.
@@ -157,8 +243,7 @@ fn checkout_that_waits_goes_on_in_the_program_that_a_change_has_built() {
 
     assert_eq!(not_watched(root), [""; 0]);
 
-    let pid = dev.process.id().to_string();
-    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    dev.signal("-INT");
     until(&dev.printed, "stopped");
     assert_eq!(dev.process.wait().unwrap().code(), Some(0));
 }

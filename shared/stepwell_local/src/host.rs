@@ -122,7 +122,7 @@ impl<A: Runtime + Clone + 'static> Host<A> {
     }
 
     /// Runs until `stop` is done: then it takes no more messages, and waits for the deliveries in flight for at most `grace`. What is
-    /// not done by then is begun anew by the next process.
+    /// not done by then, or when the process is ended earlier, is begun anew by the next process.
     ///
     /// # Errors
     /// A write has failed in such a way that it is not known what is on the disk. The process has to end.
@@ -138,8 +138,14 @@ impl<A: Runtime + Clone + 'static> Host<A> {
             () = stop => Ok(()),
             broken = self.deliver(&mut in_flight) => Err(broken),
         };
-        jobs.shutdown().await;
         self.local.serve_none();
+        // At once: the process may be ended before the grace is over.
+        if delivered.is_ok()
+            && let Err(error) = self.local.told_to_end().await
+        {
+            tracing::warn!(%error, "the next process takes the end of this one for a crash");
+        }
+        jobs.shutdown().await;
         // What was delivered before that is claimed already.
         while let (Ok(()), Ok(Some(held))) = (&delivered, self.local.receive().await) {
             self.spawn(held, &mut in_flight);

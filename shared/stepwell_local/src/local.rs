@@ -136,6 +136,11 @@ impl Committed {
     }
 }
 
+/// Deletes the row of the last process. Returns false if there is none, because that was told to end.
+fn forget_process(tx: &Connection) -> Result<bool, FileError> {
+    Ok(tx.execute("DELETE FROM processes", [])? > 0)
+}
+
 impl<A: Runtime> Local<A> {
     /// The backend on this file, which [`File::open`] was given [`SCHEMA`] for. What a process held that died is given back.
     ///
@@ -145,9 +150,10 @@ impl<A: Runtime> Local<A> {
         let now = runtime.now();
         let (process, taken_back) = file
             .write(move |tx| {
+                let died = forget_process(tx)?;
                 let next = "INSERT INTO processes (started_at) VALUES (?)";
                 let process = tx.prepare(next)?.insert([now.as_millis()])?;
-                Ok((process, messages::take_back(tx, now)?))
+                Ok((process, messages::take_back(tx, died, now)?))
             })
             .await?;
         if taken_back > 0 {
@@ -159,6 +165,14 @@ impl<A: Runtime> Local<A> {
     /// The file.
     pub const fn file(&self) -> &File {
         &self.file
+    }
+
+    /// Notes that this process was told to end. Then it has not died of what it still holds at its end, however it ends.
+    ///
+    /// # Errors
+    /// The commit failed.
+    pub async fn told_to_end(&self) -> Result<(), FileError> {
+        self.file.write(|tx| forget_process(tx).map(drop)).await
     }
 
     /// Serves a queue: from now on its messages are delivered.

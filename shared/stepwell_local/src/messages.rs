@@ -157,12 +157,12 @@ pub(crate) fn held(tx: &Connection, receipt: &str) -> Result<Option<(i64, String
 }
 
 /// The number of processes in a row that may die while they hold a message. Then it may be what they die of, and it becomes a dead
-/// letter, of which a person is told.
+/// letter, of which a person is told. A process that was told to end has not died of it.
 const MAX_DEATHS: u32 = 5;
 
-/// Gives back all messages that another process held. The file's lock proves that it is dead. It held a message for each of its
-/// claims, and these are given back, too: as lost attempts that do not count. Returns their number.
-pub(crate) fn take_back(tx: &Connection, now: Timestamp) -> Result<usize, FileError> {
+/// Gives back all messages that the last process held. The file's lock proves that it has ended, and `died` says that nobody told it to.
+/// It held a message for each of its claims, and these are given back, too: as lost attempts that do not count. Returns their number.
+pub(crate) fn take_back(tx: &Connection, died: bool, now: Timestamp) -> Result<usize, FileError> {
     let mut select = tx.prepare("SELECT id, queue, receipt, body, deaths FROM messages WHERE receipt IS NOT NULL")?;
     let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))?;
     let held: Vec<(i64, String, String, String, u32)> = rows.collect::<Result<_, _>>()?;
@@ -175,8 +175,9 @@ pub(crate) fn take_back(tx: &Connection, now: Timestamp) -> Result<usize, FileEr
                 Err(error) => return Err(error),
             }
         }
+        let deaths = deaths + u32::from(died);
         let queue = queue.split_once('/').map(|(workflow, step)| StepQueue::new(workflow, step));
-        match queue.filter(|_| deaths + 1 >= MAX_DEATHS) {
+        match queue.filter(|_| deaths >= MAX_DEATHS) {
             Some(queue) => {
                 tracing::error!(
                     step = queue.step,
@@ -187,7 +188,7 @@ pub(crate) fn take_back(tx: &Connection, now: Timestamp) -> Result<usize, FileEr
             }
             None => {
                 end(tx, receipt, Disposition::GiveBack { until: now })?;
-                tx.prepare_cached("UPDATE messages SET deaths = ? WHERE id = ?")?.execute((deaths + 1, id))?;
+                tx.prepare_cached("UPDATE messages SET deaths = ? WHERE id = ?")?.execute((deaths, id))?;
             }
         }
     }

@@ -10,7 +10,7 @@ CREATE INDEX IF NOT EXISTS by_expiry ON items (expires_at) WHERE expires_at IS N
 
 -- The messages. `queue` is `WORKFLOW/STEP` or `dead_letters`. `due` is when the message is delivered next, `sent_at` when it was sent,
 -- both in milliseconds. A delivery that has not ended has a receipt.
--- `deaths` is how many processes in a row have died while they held the message. `source` is the queue that gave up on a dead letter.
+-- `deaths` is how many processes in a row have died, and were not told to end, while they held the message. `source` is the queue that gave up on a dead letter.
 CREATE TABLE IF NOT EXISTS messages (
     id INTEGER PRIMARY KEY, queue TEXT NOT NULL, body TEXT NOT NULL, sent_at INTEGER NOT NULL, due INTEGER NOT NULL,
     receives INTEGER NOT NULL DEFAULT 0, deaths INTEGER NOT NULL DEFAULT 0, receipt TEXT UNIQUE, source TEXT
@@ -22,5 +22,6 @@ CREATE TABLE IF NOT EXISTS undeliverable (
     id INTEGER PRIMARY KEY, body TEXT NOT NULL, reason TEXT NOT NULL, rejected_at INTEGER NOT NULL
 ) STRICT;
 
--- Each process that has opened the file. Its number is part of its receipts, so that no two deliveries have the same.
+-- The last process that has opened the file; no row once it was told to end. Its number is part of its receipts, and is used once, so
+-- that no two deliveries have the same.
 CREATE TABLE IF NOT EXISTS processes (id INTEGER PRIMARY KEY AUTOINCREMENT, started_at INTEGER NOT NULL) STRICT;

@@ -13,15 +13,15 @@ use session::{Action, BuildEnd, Event, Session};
 use sources::Changes;
 pub use sources::Sources;
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, VecDeque},
     env,
     ffi::OsString,
     fs,
-    future::pending,
+    future::{pending, poll_fn},
     io::{self, Write},
-    mem,
     path::{Path, PathBuf},
     process::{ExitStatus, Output, Stdio},
+    task::Poll,
     time::{Duration, Instant, SystemTime},
 };
 use tokio::{
@@ -33,15 +33,16 @@ use tokio::{
 /// The program, and the package that it is in.
 const PROGRAM: &str = "checkout_local";
 
-/// How long a program that is told to stop may wait for what is open. After that it is told again, and ends at once. A request that waits for
-/// the end of a checkout would hold up the next program for longer, and its steps are begun anew by it.
+/// How long a program that is told to stop may wait for what is open. After that it is killed, which loses nothing and also ends one whose
+/// step loops. A request that waits for the end of a checkout would hold up the next program for longer, and its steps are begun anew by it.
 const STOPS_IN: Duration = Duration::from_secs(2);
 
 /// The exit codes, for the help.
 pub const EXIT_CODES: &str = "Exit codes:
   0    stopped as asked
   1    an error of this command
-  2-8  as `checkout_local serve --help` says: it cannot run with these options, this data or these ports";
+  2    an option that does not exist or is wrong
+  3-8  as `checkout_local serve --help` says: the first program cannot run with this data or these ports";
 
 /// The options of `stepwell dev`. Those of the program are passed on.
 #[derive(Debug, Args)]
@@ -60,7 +61,7 @@ pub struct DevOptions {
 /// Runs the shop until a signal. Returns the exit code.
 ///
 /// # Errors
-/// The sources cannot be watched, or a process cannot be started.
+/// The sources cannot be watched, or cargo cannot be started.
 pub fn run(root: &Path, options: &DevOptions) -> Result<u8, Findings> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let done = runtime.and_then(|runtime| runtime.block_on(Dev::new(root, options)?.run()));
@@ -116,19 +117,26 @@ impl Dev {
     }
 
     async fn run(mut self) -> io::Result<u8> {
-        let mut interrupted = unix::signal(SignalKind::interrupt())?;
-        let mut terminated = unix::signal(SignalKind::terminate())?;
+        // All that end a process that is not told otherwise: the program, in a process group of its own, would be left behind.
+        let signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()];
+        let mut signals = signals.into_iter().map(unix::signal).collect::<io::Result<Vec<_>>>()?;
         let mut session = Session::default();
-        let mut actions = session.on(Event::Changed);
+        let mut actions = VecDeque::from(session.on(Event::Changed));
         loop {
-            for action in mem::take(&mut actions) {
+            while let Some(action) = actions.pop_front() {
                 match action {
                     Action::Build => self.build()?,
                     Action::StopBuild => terminate(self.build.as_ref().and_then(|build| build.pid))?,
-                    Action::Start => self.start()?,
+                    Action::Start => {
+                        // Another cargo may be replacing the file.
+                        if let Err(error) = self.start() {
+                            say(format_args!("the program cannot be started: {error}; the next build starts it"));
+                            actions.extend(session.on(Event::Ended(None)));
+                        }
+                    }
                     Action::Stop => {
                         terminate(self.program.as_ref().and_then(pid))?;
-                        self.stops_by = Some(Instant::now() + STOPS_IN);
+                        self.stops_by.get_or_insert_with(|| Instant::now() + STOPS_IN);
                     }
                     Action::End(code) => return Ok(code),
                 }
@@ -138,18 +146,17 @@ impl Dev {
                     say_changed(&changed);
                     Event::Changed
                 }
-                output = end_of_build(&mut self.build) => Event::Built(self.built(output?)?),
+                output = end_of_build(&mut self.build) => Event::Built(self.built(output?)),
                 status = end_of_program(&mut self.program) => Event::Ended(self.ended(status?)),
                 () = until(self.stops_by) => {
                     say("something is still open: the program is ended at once, and the next one begins that anew");
-                    terminate(self.program.as_ref().and_then(pid))?;
+                    self.program.as_mut().map_or(Ok(()), Child::start_kill)?;
                     self.stops_by = None;
                     continue;
                 }
-                _ = interrupted.recv() => Event::Stop,
-                _ = terminated.recv() => Event::Stop,
+                () = any(&mut signals) => Event::Stop,
             };
-            actions = session.on(event);
+            actions.extend(session.on(event));
             if matches!(event, Event::Ended(_)) && session.waits_for_a_change() {
                 say("no program runs: the next change starts one");
             }
@@ -168,21 +175,26 @@ impl Dev {
         Ok(())
     }
 
-    fn built(&mut self, Built { since, output }: Built) -> io::Result<BuildEnd> {
+    fn built(&mut self, Built { since, output }: Built) -> BuildEnd {
         let executable = output.status.success().then(|| executable(&output.stdout)).flatten();
-        let Some(path) = executable else {
-            say(match self.program {
-                Some(_) => "the build failed: the running program goes on",
-                None => "the build failed: the next change begins another",
-            });
-            return Ok(BuildEnd::Failed);
+        // Another cargo may be replacing the file.
+        let modified = |path: &PathBuf| fs::metadata(path)?.modified();
+        let built = executable.and_then(|path| Some(Executable { modified: modified(&path).ok()?, path }));
+        let Some(built) = built else {
+            let what = if output.status.success() { "the built program is not there" } else { "the build failed" };
+            let then = if self.program.is_some() {
+                "the running program goes on"
+            } else {
+                "the next change begins another build"
+            };
+            say(format_args!("{what}: {then}"));
+            return BuildEnd::Failed;
         };
-        let built = Some(Executable { modified: fs::metadata(&path)?.modified()?, path });
-        let end = if built == self.started { BuildEnd::Same } else { BuildEnd::New };
+        let end = if Some(&built) == self.started.as_ref() { BuildEnd::Same } else { BuildEnd::New };
         let what = if end == BuildEnd::Same { "nothing of the program has changed" } else { "built" };
         say(format_args!("{what} ({:.1} s)", since.elapsed().as_secs_f64()));
-        self.built = built;
-        Ok(end)
+        self.built = Some(built);
+        end
     }
 
     fn start(&mut self) -> io::Result<()> {
@@ -222,6 +234,15 @@ async fn end_of_program(program: &mut Option<Child>) -> io::Result<ExitStatus> {
         Some(program) => program.wait().await,
         None => pending().await,
     }
+}
+
+/// Returns when one of the signals has come.
+async fn any(signals: &mut [unix::Signal]) {
+    poll_fn(|context| match signals.iter_mut().any(|signal| signal.poll_recv(context).is_ready()) {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    })
+    .await;
 }
 
 async fn until(time: Option<Instant>) {

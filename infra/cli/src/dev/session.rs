@@ -2,8 +2,10 @@
 
 use std::{mem, ops::RangeInclusive};
 
-/// The exit codes of the program that are about its options, its data or its ports. No change of a source mends them.
-const NOT_THE_CODE: RangeInclusive<i32> = 2..=8;
+/// The exit codes of the program that are about its data or its ports. The first program that ends so ends the command: a person has to
+/// mend that. Once a program has had them, the same code is as a rule about a change, such as an error in `schema.sql` or another version
+/// of it, and the next change may mend it.
+const REFUSALS: RangeInclusive<i32> = 3..=8;
 
 /// What has happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +14,7 @@ pub(super) enum Event {
     Changed,
     /// The build has ended.
     Built(BuildEnd),
-    /// The program has ended, with this exit code unless by a signal.
+    /// The program has ended, with this exit code unless by a signal; or it could not be started.
     Ended(Option<i32>),
     /// A person wants to stop.
     Stop,
@@ -38,7 +40,7 @@ pub(super) enum Action {
     StopBuild,
     /// Start the program that was built last.
     Start,
-    /// Send SIGTERM to the program. Its end is an event.
+    /// Tell the program to stop. Its end is an event.
     Stop,
     /// End with this exit code. No build and no program are left.
     End(u8),
@@ -49,6 +51,8 @@ pub(super) enum Action {
 pub(super) struct Session {
     build: Building,
     program: Program,
+    /// Whether a program has ended.
+    had_one: bool,
     /// The exit code of the command, once it is known.
     ends_with: Option<u8>,
 }
@@ -131,15 +135,19 @@ impl Session {
 
     fn ended(&mut self, code: Option<i32>) -> Vec<Action> {
         let was = mem::take(&mut self.program);
+        let is_first = !mem::replace(&mut self.had_one, true);
         if self.ends_with.is_some() {
             return Vec::new();
+        }
+        let refusal = code.filter(|code| is_first && REFUSALS.contains(code)).and_then(|code| u8::try_from(code).ok());
+        if let Some(code) = refusal {
+            return self.end(code);
         }
         if was == Program::IsReplaced {
             self.program = Program::Runs;
             return vec![Action::Start];
         }
-        let code = code.filter(|code| NOT_THE_CODE.contains(code)).and_then(|code| u8::try_from(code).ok());
-        code.map(|code| self.end(code)).unwrap_or_default()
+        Vec::new()
     }
 
     fn end(&mut self, code: u8) -> Vec<Action> {
@@ -210,7 +218,20 @@ mod tests {
     }
 
     #[test]
-    fn program_without_its_port_or_data_ends_the_command_with_its_code() {
+    fn only_the_first_program_ends_the_command_when_it_refuses_its_data() {
+        for code in 2..=8 {
+            let mut session = running();
+            assert_eq!(session.on(Changed), [Build]);
+            assert_eq!(session.on(Built(BuildEnd::New)), [Action::Stop]);
+            assert_eq!(session.on(Ended(Some(0))), [Start]);
+            assert_eq!(session.on(Ended(Some(code))), [], "{code} may be about the change");
+            assert!(session.waits_for_a_change());
+        }
+        assert_eq!(running().on(Ended(Some(2))), [], "a change of the options' code mends it");
+    }
+
+    #[test]
+    fn first_program_without_its_port_or_data_ends_the_command_with_its_code() {
         assert_eq!(running().on(Ended(Some(7))), [End(7)]);
         let mut session = running();
         assert_eq!(session.on(Changed), [Build]);

@@ -7,8 +7,8 @@ use super::{
 use stepwell::{
     Context, Step, StepContext, StepError, System, Workflow, core::state::TaskStatus, testing::VirtualClock,
 };
-use stepwell_local::Host;
-use tokio::sync::oneshot;
+use stepwell_local::{Host, OpenError};
+use tokio::sync::{Notify, oneshot};
 
 const GRACE: Duration = Duration::from_secs(20);
 
@@ -96,6 +96,55 @@ async fn task_goes_on_in_the_next_process_where_it_stopped() {
     let snapshot = Client::new(db.clone(), db.clone(), System).snapshot(task).await.unwrap().unwrap();
     let attempts: Vec<u32> = snapshot.steps.iter().map(|step| step.attempt).collect();
     assert_eq!(attempts, [1, 2, 1], "nothing that was complete ran again");
+    stop.send(()).unwrap();
+    running.await.unwrap().unwrap();
+}
+
+/// A step that never ends.
+#[derive(Clone, Default)]
+struct Hangs {
+    began: Arc<Notify>,
+}
+
+impl Step for Hangs {
+    type Input = Context<serde_json::Value>;
+    type Output = ();
+
+    async fn run(&self, _: Self::Input, _: &StepContext) -> Result<(), StepError> {
+        self.began.notify_one();
+        std::future::pending().await
+    }
+}
+
+/// The file of a host that has ended, once the runtime has dropped what that had in flight.
+async fn reopen(folder: &Folder) -> Local<System> {
+    loop {
+        match File::open(&folder.file(), &[SCHEMA]) {
+            Err(OpenError::InUse { .. }) => tokio::task::yield_now().await,
+            file => return Local::new(file.unwrap(), System).await.unwrap(),
+        }
+    }
+}
+
+#[tokio::test]
+async fn step_that_outlasts_many_processes_which_were_told_to_end_is_not_given_up() {
+    let (folder, graph) = (Folder::new(), Graph::chain(1));
+    let workflow = graph.workflow();
+    let mut task = None;
+    for _ in 0..5 {
+        let db = reopen(&folder).await;
+        let client = Client::new(db.clone(), db.clone(), System);
+        if task.is_none() {
+            task = Some(client.start(&workflow, &serde_json::json!({}), None).await.unwrap().task_id);
+        }
+        let hangs = Hangs::default();
+        let mut host = Host::new(db, System);
+        host.step(&workflow, "s00", 8, hangs.clone());
+        host.run(async { hangs.began.notified().await }, Duration::ZERO).await.unwrap();
+    }
+    let db = reopen(&folder).await;
+    let (running, stop) = host(&db, &graph, &done());
+    assert_eq!(ended(&db, task.unwrap()).await, TaskState::Completed);
     stop.send(()).unwrap();
     running.await.unwrap().unwrap();
 }
