@@ -27,6 +27,9 @@ const READERS: usize = 4;
 /// The pages of the write-ahead log after which they are moved into the file: 16 MiB.
 const CHECKPOINT_PAGES: u32 = 4_000;
 
+/// The size to which the log is cut when it begins anew. Where it need not grow, a sync writes its pages and nothing else.
+const LOG_BYTES: u32 = CHECKPOINT_PAGES * 4_096;
+
 /// How long writes wait for the log to be emptied while others read it. A page of a list takes less.
 const READERS_END: Duration = Duration::from_millis(100);
 
@@ -338,7 +341,7 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
          PRAGMA journal_mode = WAL;
          PRAGMA synchronous = FULL;
          PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES};
-         PRAGMA journal_size_limit = 0;
+         PRAGMA journal_size_limit = {LOG_BYTES};
          PRAGMA secure_delete = ON;
          PRAGMA foreign_keys = ON;
          PRAGMA wal_checkpoint(TRUNCATE);"

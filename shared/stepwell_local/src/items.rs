@@ -45,19 +45,35 @@ fn put(tx: &Connection, key: &Key, item: &Item) -> Result<(), FileError> {
     Ok(())
 }
 
-/// Applies a transition in an open transaction.
-pub(crate) fn apply(tx: &Connection, transition: &Transition) -> Result<Applied, FileError> {
+/// The items that a transition writes, as they are, if all of its conditions hold; otherwise what becomes of it.
+fn judge(tx: &Connection, transition: &Transition) -> Result<Result<Vec<Item>, Rejection>, FileError> {
     let items = transition.writes.iter().map(|write| read(tx, &write.key)).collect::<Result<Vec<_>, _>>()?;
     let writes = || transition.writes.iter().zip(&items);
-    if !writes().all(|(write, item)| write.holds(item)) {
-        let against = writes().map(|(write, item)| (!write.holds(item)).then(|| item.clone()));
-        return match transition.refused(against) {
-            Rejection::Ended(applied) => Ok(applied),
-            Rejection::Without(others) => apply(tx, &others),
-        };
+    if writes().all(|(write, item)| write.holds(item)) {
+        return Ok(Ok(items));
     }
+    let against = writes().map(|(write, item)| (!write.holds(item)).then(|| item.clone()));
+    Ok(Err(transition.refused(against)))
+}
+
+/// The answer to a transition that writes nothing; `None` if it writes something.
+pub(crate) fn refused(tx: &Connection, transition: &Transition) -> Result<Option<Applied>, FileError> {
+    match judge(tx, transition)? {
+        Ok(_) => Ok(None),
+        Err(Rejection::Ended(applied)) => Ok(Some(applied)),
+        Err(Rejection::Without(others)) => refused(tx, &others),
+    }
+}
+
+/// Applies a transition in an open transaction.
+pub(crate) fn apply(tx: &Connection, transition: &Transition) -> Result<Applied, FileError> {
+    let items = match judge(tx, transition)? {
+        Ok(items) => items,
+        Err(Rejection::Ended(applied)) => return Ok(applied),
+        Err(Rejection::Without(others)) => return apply(tx, &others),
+    };
     let mut answer = Item::new();
-    for (write, item) in writes() {
+    for (write, item) in transition.writes.iter().zip(&items) {
         let after = write.effect.apply(item);
         put(tx, &write.key, &after)?;
         answer = write.answer(after);

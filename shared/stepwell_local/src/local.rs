@@ -299,6 +299,10 @@ impl<A: Runtime> Local<A> {
 
 impl<A: Runtime> Store for Local<A> {
     async fn apply(&self, transition: &Transition) -> Result<Applied, TableError> {
+        // A claim that was made at the delivery is refused here. To see that takes no turn of the connection that writes.
+        if let Some(refused) = self.read(transition.name, |tx| items::refused(tx, transition))? {
+            return Ok(refused);
+        }
         let (name, written) = (transition.name, tasks_of(transition).collect::<Vec<_>>());
         let (transition, watches) = (transition.clone(), self.watches.clone());
         let tell = move |applied| {
