@@ -2,7 +2,7 @@
 //!
 //! The run is that of three processes while customers buy: the first makes the files and is stopped, the second is killed, and the third
 //! goes on until SQLite has begun its log anew. The gateway's file and the e-mails are cut at the same moment, because they are on
-//! the same machine; at a real gateway a charge would stand that the shop has lost the record of, which the reconciliation finds.
+//! the same machine. A real gateway would lose nothing, and the shop finds its charges again: it records a payment before it charges.
 
 use super::{
     books::{self, Told},
