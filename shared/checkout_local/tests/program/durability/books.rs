@@ -145,7 +145,7 @@ impl Books {
             let order = shop.find_order(&told.task.to_string()).await?;
             self.faults.extend(told.broken(tasks.get(&told.task), order.as_ref(), &keys));
         }
-        self.check_effects(&tasks, &shop, &fs_text(&data.join("mail"))?).await?;
+        self.check_effects(&tasks, &shop, &all_emails(&data.join("mail"))?).await?;
         self.check_stock(&tasks, &shop, products).await?;
         let scope =
             Scope { mend: false, all_refunds: true, min_age: Duration::ZERO, until: engine.now() + 60 * MINUTE };
@@ -359,7 +359,7 @@ fn lines(snapshot: &TaskSnapshot) -> Vec<(ProductId, i64)> {
 }
 
 /// The text of all e-mails in this folder.
-fn fs_text(folder: &Path) -> Result<String, Failed> {
+fn all_emails(folder: &Path) -> Result<String, Failed> {
     let mut all = String::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();

@@ -75,6 +75,17 @@ impl Customers {
         self.abandoned.store(true, SeqCst);
     }
 
+    /// What lets all of them go when it is dropped, also by a panic: whoever waits for them would wait for ever.
+    pub(crate) fn leave_at_the_end(&self) -> impl Drop + '_ {
+        struct Leave<'a>(&'a Customers);
+        impl Drop for Leave<'_> {
+            fn drop(&mut self) {
+                self.0.abandon();
+            }
+        }
+        Leave(self)
+    }
+
     /// How many were told that their checkout is complete.
     pub(crate) fn completed(&self) -> usize {
         self.completed.load(SeqCst)

@@ -54,6 +54,7 @@ fn books_are_right_after_the_program_was_killed_at_any_moment() {
 
     let customers = Customers::default();
     thread::scope(|scope| {
+        let _leave = customers.leave_at_the_end();
         let shopping: Vec<_> = (0..CUSTOMERS)
             .map(|_| {
                 let rng = rng.fork();
@@ -88,6 +89,9 @@ fn books_are_right_after_the_program_was_killed_at_any_moment() {
             while kill % LONG_LIFE == 0 && !has_lived() && begun.elapsed() < PATIENCE {
                 thread::sleep(Duration::from_millis(1));
             }
+            if kill % LONG_LIFE == 0 && !has_lived() {
+                customers.complain(format!("a process has completed no checkout in {} s", PATIENCE.as_secs()));
+            }
             end();
         }
         let end = open();
@@ -102,5 +106,4 @@ fn books_are_right_after_the_program_was_killed_at_any_moment() {
     eprintln!("{kills} kills, {checkouts} checkouts of which {complete} are complete, {} answers", told.len());
     faults.extend(complaints);
     assert_eq!(faults, [""; 0], "STEPWELL_SEED={seed}");
-    assert!(complete > 0, "no checkout was completed");
 }

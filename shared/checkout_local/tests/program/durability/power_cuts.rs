@@ -2,7 +2,7 @@
 //!
 //! The run is that of three processes while customers buy: the first makes the files and is stopped, the second is killed, and the third
 //! goes on until SQLite has begun its log anew. The gateway's file and the e-mails are cut at the same moment, because they are on
-//! the same machine; at a real gateway a charge would stand that the shop has lost the record of, which the reconciliation finds.
+//! the same machine. A real gateway would lose nothing, and the shop finds its charges again: it records a payment before it charges.
 
 use super::{
     books::{self, Told},
@@ -16,8 +16,9 @@ use crate::running::{self, Output};
 use fastrand::Rng;
 use std::{
     fs,
+    os::unix::process::ExitStatusExt,
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -35,6 +36,8 @@ enum Until {
 /// Each process, and the signal that ends it.
 const PROCESSES: [(Until, &str); 3] =
     [(Until::Completed(8), "-TERM"), (Until::Completed(10), "-KILL"), (Until::LogBegunAnew, "-TERM")];
+
+const SIGKILL: i32 = 9;
 
 /// How many more checkouts are complete then.
 const AFTERWARDS: usize = 10;
@@ -81,15 +84,17 @@ fn record_process(data: &Path, trace: &Path, until: Until, signal: &str, rng: &m
     command.arg(trace).arg(env!("CARGO_BIN_EXE_checkout_local"));
     running::serve(&mut command, data, "0");
     command.args(["--checkouts-per-email", "0"]).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut strace = command.spawn().expect("strace runs; Debian's package is called strace");
-    let mut output = Output::new(strace.stdout.take().unwrap());
+    let mut strace = Traced(command.spawn().expect("strace runs; Debian's package is called strace"), None);
+    let mut output = Output::new(strace.0.stdout.take().unwrap());
     let (address, _) = output.addresses().expect("strace may trace, and the program says where it listens");
     let recorded = fs::read(trace).unwrap();
     let process = String::from_utf8(recorded.split(|byte| *byte == b' ').next().unwrap().to_vec()).unwrap();
+    strace.1 = Some(process.clone());
 
     let customers = Customers::default();
     customers.come_to(address);
     thread::scope(|scope| {
+        let _leave = customers.leave_at_the_end();
         for _ in 0..CUSTOMERS {
             let rng = rng.fork();
             scope.spawn(|| customers.buy(rng));
@@ -114,8 +119,25 @@ fn record_process(data: &Path, trace: &Path, until: Until, signal: &str, rng: &m
         customers.abandon();
         assert!(begun.elapsed() < PATIENCE, "{until:?} has not come");
         assert!(Command::new("kill").args([signal, &process]).status().unwrap().success());
-        strace.wait().unwrap();
+        // It ends as the program that it has traced.
+        let status = strace.0.wait().unwrap();
+        assert!(status.success() || signal == "-KILL" && status.signal() == Some(SIGKILL), "{signal}: {status}");
     });
+    assert_eq!(customers.into_told().1, [""; 0]);
+}
+
+/// strace, and the process that it traces. Both are killed when the test fails.
+struct Traced(Child, Option<String>);
+
+impl Drop for Traced {
+    fn drop(&mut self) {
+        if let (Ok(None), Some(process)) = (self.0.try_wait(), &self.1) {
+            let _ = Command::new("kill").args(["-KILL", process]).status();
+        }
+        // They have ended, unless the test fails.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// A moment: before the event of this number.
