@@ -456,7 +456,7 @@ impl Cloud {
         worker.guarded_by(breaker)
     }
 
-    /// Runs the timer feeder and the watchdog each minute, with as much time as they need: `demand` says how much that is.
+    /// Runs the timer feeder and the watchdog each minute, with as much time as they need. `Seen::inspected` says how much that is.
     async fn minutes(self: Rc<Self>) {
         loop {
             sleep(MINUTE).await;
