@@ -314,6 +314,7 @@ async fn message_of_a_long_wait_is_replaced_by_one() {
     let messages =
         db.file().read(|tx| Ok(tx.query_row("SELECT COUNT(*) FROM messages", [], |row| row.get::<_, u32>(0))?));
     assert_eq!(messages.unwrap(), 1);
+    assert!(db.receive().await.unwrap().is_none(), "it waits");
     let due = db.next_due().unwrap();
     assert!(due.since(clock.now()) > 2 * MINUTE, "{due}");
     clock.advance(due.since(clock.now()));
