@@ -115,12 +115,6 @@ pub trait Queue: Send + Sync {
         wait: Duration,
     ) -> impl Future<Output = Result<(), QueueError>> + Send;
 
-    /// Whether it hides a message for any time. Elsewhere one that waits for long is replaced, see
-    /// [`timer`](crate::core::timer).
-    fn hides_for_any_time(&self) -> bool {
-        false
-    }
-
     /// Puts a message that belongs to no step of any task into the queue
     /// [`UNDELIVERABLE`](crate::core::message::UNDELIVERABLE), with the reason.
     fn reject(&self, body: &str, reason: &str) -> impl Future<Output = Result<(), QueueError>> + Send;

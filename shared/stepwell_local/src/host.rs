@@ -266,7 +266,7 @@ async fn handle<A: Runtime>(worker: Option<Arc<dyn Serve>>, local: Local<A>, run
     let delivered = &held.delivered;
     let invocation = Invocation::new(delivered.receipt.clone(), delivered.until, runtime.now());
     if worker.serve(&delivered.message, &invocation).await
-        && let Err(error) = local.acknowledge(&delivered.receipt).await
+        && let Err(error) = local.acknowledge(&delivered.message).await
     {
         tracing::warn!(message_id = delivered.message.id, %error, "a message could not be deleted, and is delivered again");
     }

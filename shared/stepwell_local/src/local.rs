@@ -22,7 +22,7 @@ use stepwell::{
         snapshot::Loaded,
         transition::{Applied, Transition},
     },
-    ports::{Queue, QueueError, Store, TableError},
+    ports::{Queue, QueueError, Received, Store, TableError},
 };
 
 /// The engine's tables. Each process that opens the file has a number of its own.
@@ -221,17 +221,18 @@ impl<A: Runtime> Local<A> {
         Ok(self.queues.take_held())
     }
 
-    /// Ends a delivery whose message is done with. If a settlement has ended it, or it was delivered again, nothing happens.
+    /// Deletes a delivered message that is done with. If a settlement has done so, or it was delivered again, nothing happens. A message
+    /// that a settlement has given back is deleted, too: its successor was sent since.
     ///
     /// # Errors
     /// The commit failed.
-    pub async fn acknowledge(&self, receipt: &str) -> Result<(), FileError> {
-        // As a rule the settlement has ended it. To see that takes no turn of the connection that writes.
-        if self.file.read(|tx| messages::held(tx, receipt))?.is_none() {
+    pub async fn acknowledge(&self, message: &Received) -> Result<(), FileError> {
+        // As a rule the settlement has deleted it. To see that takes no turn of the connection that writes.
+        if !self.file.read(|tx| messages::was_last_delivered(tx, message))? {
             return Ok(());
         }
-        let receipt = receipt.to_owned();
-        self.file.write(move |tx| messages::end(tx, &receipt, Disposition::Acknowledge).map(drop)).await
+        let message = message.clone();
+        self.file.write(move |tx| messages::acknowledge(tx, &message)).await
     }
 
     /// The next delivery that is held already: a settlement has made it, or the last call of [`receive`](Self::receive).
@@ -363,10 +364,6 @@ impl<A: Runtime> Queue for Local<A> {
         let (receipt, until) = (receipt_handle.to_owned(), self.runtime.now() + wait);
         let give_back = Disposition::GiveBack { until };
         self.write_queue("hide", queue, until, move |tx| messages::end(tx, &receipt, give_back).map(drop)).await
-    }
-
-    fn hides_for_any_time(&self) -> bool {
-        true
     }
 
     async fn reject(&self, body: &str, reason: &str) -> Result<(), QueueError> {

@@ -150,8 +150,23 @@ pub(crate) fn end(tx: &Connection, receipt: &str, disposition: Disposition) -> R
     }
 }
 
+/// Deletes a message, unless it was delivered again since.
+pub(crate) fn acknowledge(tx: &Connection, message: &Received) -> Result<(), FileError> {
+    if was_last_delivered(tx, message)? {
+        tx.prepare_cached("DELETE FROM messages WHERE id = ?")?.execute([&message.id])?;
+    }
+    Ok(())
+}
+
+/// Whether the message is there, and this was its last delivery. It may have been given back since.
+pub(crate) fn was_last_delivered(tx: &Connection, message: &Received) -> Result<bool, FileError> {
+    const SQL: &str = "SELECT 1 FROM messages WHERE id = ? AND receives = ? AND (receipt = ? OR receipt IS NULL)";
+    let Received { id, receives, receipt, .. } = message;
+    Ok(tx.prepare_cached(SQL)?.exists((id, receives, receipt))?)
+}
+
 /// The id and the queue of the message of this delivery, unless it has ended.
-pub(crate) fn held(tx: &Connection, receipt: &str) -> Result<Option<(i64, String)>, FileError> {
+fn held(tx: &Connection, receipt: &str) -> Result<Option<(i64, String)>, FileError> {
     let mut select = tx.prepare_cached("SELECT id, queue FROM messages WHERE receipt = ?")?;
     Ok(select.query_row([receipt], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
 }

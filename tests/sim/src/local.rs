@@ -12,7 +12,7 @@ use stepwell::{
         snapshot::Loaded,
         transition::{Applied, Transition},
     },
-    ports::{Queue, QueueError, Store, TableError},
+    ports::{Queue, QueueError, Received, Store, TableError},
 };
 use stepwell_local::{File, Held, Local, SCHEMA};
 use stepwell_simulation::sim::{
@@ -130,8 +130,8 @@ impl Backend for Running {
         self.0.take_held().map(delivered)
     }
 
-    fn acknowledge(&self, receipt: &str) -> Result<(), String> {
-        told(now(self.0.acknowledge(receipt)))
+    fn acknowledge(&self, message: &Received) -> Result<(), String> {
+        told(now(self.0.acknowledge(message)))
     }
 
     fn next_due(&self) -> Option<Timestamp> {

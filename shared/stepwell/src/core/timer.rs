@@ -6,8 +6,6 @@
 //! | up to [`LONGEST_DELAY`] | a successor is sent with a delay, which is not in flight, and the message is deleted |
 //! | longer | the message is deleted, and its step is listed in the index ([`IndexPartition::Timer`]). The timer feeder sends a message, with a delay of exactly the rest, [`FED_BEFORE`] ahead of its time |
 //!
-//! A queue that hides a message for any time keeps it hidden: a settlement has given it back already.
-//!
 //! So what is planned (a retry, a redrive, the begin of a compensation) begins on time, even if the feeder stands still for
 //! 13 minutes, and nothing that waits for long is in flight. The watchdog is only the net for messages that are lost.
 

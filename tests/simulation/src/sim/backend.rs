@@ -97,7 +97,7 @@ pub trait Backend: Send {
     fn receive(&self) -> Result<Option<Delivered>, String>;
     /// The next delivery that is held. A settlement or the last call of [`receive`](Self::receive) has made it.
     fn take_held(&self) -> Option<Delivered>;
-    fn acknowledge(&self, receipt: &str) -> Result<(), String>;
+    fn acknowledge(&self, message: &Received) -> Result<(), String>;
     /// When there may be something to receive.
     fn next_due(&self) -> Option<Timestamp>;
     /// Is done when there may be something to receive that there was not before.

@@ -26,13 +26,16 @@ use stepwell::{
         step::{self, ClaimRequest},
         transition::{Applied, Transition},
     },
-    ports::{QueueError, Store, TableError},
+    ports::{QueueError, Received, Store, TableError},
 };
 use tokio::sync::Notify;
 
 /// How many deliveries of a queue are in flight at most: at least and at most. With fewer, the tasks of a long outage wait for slots and
 /// not for the service.
 const SLOTS: (u64, u64) = (4, 12);
+
+/// How many processes in a row may die of a message before it is given up. No run is long enough to deliver one too often.
+const MAX_DEATHS: u64 = 5;
 
 /// How long it takes until another process runs, in milliseconds.
 const RESTART: u64 = 5_000;
@@ -248,6 +251,9 @@ impl Host {
         for delivery in &delivered {
             if delivery.queue == QueueName::DeadLetters {
                 self.scheduler.gave_up();
+                if self.scheduler.struck()[Fault::Crash as usize] < MAX_DEATHS {
+                    self.scheduler.violated(|| format!("message {} is given up without reason", delivery.message.id));
+                }
             }
             let Delivered { queue: QueueName::Step(queue), message, until, .. } = delivery else { continue };
             let claims = self.served.iter().any(|serving| serving.queue == delivery.queue && serving.claims);
@@ -370,9 +376,9 @@ impl Host {
     }
 
     /// Acknowledges a message, unless the process is dead.
-    pub(super) fn acknowledge(&self, receipt: &str) {
+    pub(super) fn acknowledge(&self, message: &Received) {
         if self.running().is_some() {
-            self.call_of_host(|backend| backend.acknowledge(receipt));
+            self.call_of_host(|backend| backend.acknowledge(message));
         }
     }
 

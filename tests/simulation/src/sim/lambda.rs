@@ -188,6 +188,6 @@ async fn invoke(
             continue;
         }
         simulation.scheduler.wait(5).await;
-        simulation.queues.delete(queue, message.receipt.as_deref().unwrap_or_default());
+        simulation.queues.delete(queue, message);
     }
 }

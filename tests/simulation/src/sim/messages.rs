@@ -4,7 +4,7 @@ use super::{backend::Undeliverable, host::Host, process::SimulatedProcess, queue
 use std::{sync::Arc, time::Duration};
 use stepwell::{
     core::message::{Outgoing, QueueName},
-    ports::{Queue, QueueError},
+    ports::{Queue, QueueError, Received},
 };
 
 /// The messages. Clones share them.
@@ -26,10 +26,10 @@ impl Messages {
     }
 
     /// Acknowledges a message.
-    pub(super) fn delete(&self, queue: &str, receipt: &str) {
+    pub(super) fn delete(&self, queue: &str, message: &Received) {
         match self {
-            Self::Queues(queues) => queues.delete(queue, receipt),
-            Self::Host(host) => host.acknowledge(receipt),
+            Self::Queues(queues) => queues.delete(queue, message.receipt.as_deref().unwrap_or_default()),
+            Self::Host(host) => host.acknowledge(message),
         }
     }
 

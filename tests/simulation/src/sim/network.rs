@@ -116,10 +116,6 @@ impl Queue for SimulatedQueues {
         self.call("hide", queue, || self.queues.hide(&self.process, queue, receipt_handle, wait)).await
     }
 
-    fn hides_for_any_time(&self) -> bool {
-        matches!(self.queues, Messages::Host(_))
-    }
-
     async fn reject(&self, body: &str, reason: &str) -> Result<(), QueueError> {
         self.call("reject", &QueueName::Undeliverable, || self.queues.reject(&self.process, body, reason)).await
     }

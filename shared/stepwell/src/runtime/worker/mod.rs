@@ -148,7 +148,7 @@ impl<S: Step, T: Store, Q: Queue, A: Runtime> Worker<S, T, Q, A> {
         let wait = until.since(now);
         let hidden = Replaced::No(Some(wait));
         let Ok(message) = serde_json::from_str::<Message>(&received.body) else { return hidden };
-        if Wait::of(wait) == Wait::Hidden || self.engine.queue.hides_for_any_time() {
+        if Wait::of(wait) == Wait::Hidden {
             return hidden;
         }
         let task_id = message.task_id;
