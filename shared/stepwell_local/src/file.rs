@@ -236,8 +236,8 @@ pub fn create_folder(path: &Path) -> io::Result<()> {
     }
     create_folder(parent)?;
     match fs::DirBuilder::new().mode(0o700).create(&path) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => {}
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(ErrorKind::NotADirectory.into()),
+        // Another has made it, or it is a file: that is the error here.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => drop(fs::read_dir(&path)?),
         made => made?,
     }
     sync_folder_of(&path)

@@ -214,7 +214,7 @@ fn data_that_cannot_be_used_is_refused_with_an_exit_code_of_its_own() {
         (newer, 5, "was written by a newer version: its shop has version 99"),
         (foreign, 4, "is a database, but not one of Stepwell"),
         (exposed, 6, "can be read by others (mode 644); run: chmod 600"),
-        (no_folder, 6, "not a directory"),
+        (no_folder, 6, "Not a directory"),
     ] {
         let (found, said) = refused(&data, "0");
         assert_eq!(found, Some(code), "{said}");
