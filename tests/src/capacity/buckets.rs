@@ -109,7 +109,7 @@ mod tests {
     fn table_on_demand_takes_twice_the_peak_of_half_an_hour_ago() {
         let mut table = OnDemand::new(4_000.0, 40_000.0, 2.0, 30);
         (0..60).for_each(|second| table.take(3_000.0, at(second)));
-        let rates = [0, 1_739, 1_740].map(|second| table.rate(at(second)));
+        let rates = [0, 1_799, 1_800].map(|second| table.rate(at(second)));
         assert_eq!(rates, [4_000.0, 4_000.0, 6_000.0]);
         (1_800..1_860).for_each(|second| table.take(30_000.0, at(second)));
         assert_eq!(table.rate(at(3_600)), 40_000.0, "the quota of the table");
