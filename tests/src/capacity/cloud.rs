@@ -207,8 +207,11 @@ struct Watched {
     tasks: Vec<TaskId>,
     open: Vec<TaskId>,
     opened_at: Option<Timestamp>,
-    at_measured: Option<(Used, BTreeMap<String, f64>, BTreeMap<String, f64>)>,
+    at_measured: Option<Baseline>,
 }
+
+/// What was used when the measured time began: units, and what each shard and each place had taken.
+type Baseline = (Used, BTreeMap<String, f64>, BTreeMap<String, f64>);
 
 /// Runs a load on a setup.
 ///

@@ -6,10 +6,8 @@
 use super::{
     backend::{Backend, Delivered, Machine, Serving, Started, Undeliverable},
     fault::Fault,
-    lambda,
     process::SimulatedProcess,
     scheduler::Scheduler,
-    simulation::Simulation,
     table::MemoryTable,
     version::Version,
 };
@@ -36,9 +34,6 @@ const SLOTS: (u64, u64) = (4, 12);
 
 /// How many processes in a row may die of a message before it is given up. No run is long enough to deliver one too often.
 const MAX_DEATHS: u64 = 5;
-
-/// How long it takes until another process runs, in milliseconds.
-const RESTART: u64 = 5_000;
 
 /// The processes of a machine, one after the other.
 pub(super) struct Host {
@@ -122,7 +117,7 @@ impl Host {
     // ---- The process
 
     /// Starts a process; `None` if it dies at once.
-    fn start(&self, name: String) -> Option<SimulatedProcess> {
+    pub(super) fn start(&self, name: String) -> Option<SimulatedProcess> {
         let process = SimulatedProcess::new(&self.scheduler, name, Version::Shipped);
         let (dying, is_mortal) = (process.clone(), self.is_mortal.clone());
         let dies = move || {
@@ -158,7 +153,7 @@ impl Host {
     }
 
     /// Closes what the dead process had open.
-    fn close(&self) {
+    pub(super) fn close(&self) {
         self.delivered.take();
         self.running.take();
     }
@@ -393,7 +388,7 @@ impl Host {
     }
 
     /// Delivers what is due.
-    fn receive(&self) -> Vec<Delivered> {
+    pub(super) fn receive(&self) -> Vec<Delivered> {
         if let Some(Some(first)) = self.call_of_host(|backend| backend.receive()) {
             self.delivered([first].into_iter().chain(self.held()).collect(), Mirrored::new(&self.mirror));
         }
@@ -401,37 +396,12 @@ impl Host {
     }
 
     /// Waits until there may be something to receive.
-    async fn next(&self, process: &SimulatedProcess) {
+    pub(super) async fn next(&self, process: &SimulatedProcess) {
         let (changed, due) = self.call(true, |backend| (backend.changed(), backend.next_due()));
         match due {
             Some(due) => drop(tokio::time::timeout(due.since(process.now()), changed).await),
             None => changed.await,
         }
         self.scheduler.wait(20).await;
-    }
-}
-
-/// Runs one process after the other, and gives its deliveries to workers.
-pub(super) async fn run(simulation: Arc<Simulation>, host: Arc<Host>) {
-    loop {
-        if let Some(process) = host.start(simulation.name("host")) {
-            while !process.is_dead() {
-                let busy_guard = simulation.busy_guard();
-                for delivered in host.receive() {
-                    let there = simulation.clone();
-                    let at_work = simulation.busy_guard();
-                    let process = process.within(simulation.name(&delivered.queue.to_string()));
-                    simulation.spawn(async move {
-                        lambda::invoke_in_host(&there, process, delivered).await;
-                        drop(at_work);
-                    });
-                }
-                drop(busy_guard);
-                process.live(host.next(&process)).await;
-            }
-        }
-        host.close();
-        simulation.forget_breakers();
-        simulation.scheduler.wait(RESTART).await;
     }
 }

@@ -1,8 +1,9 @@
 //! Lambda: one poller for each queue. It gives batches of messages to invocations of the step's function and deletes
-//! the messages that they acknowledge. An invocation has a deadline, and may die before it.
+//! the messages that they acknowledge. An invocation has a deadline, and may die before it. On one machine a host takes Lambda's place.
 
 use super::{
-    backend::Delivered, fault::Fault, handler, process::SimulatedProcess, queue::MemoryQueues, simulation::Simulation,
+    backend::Delivered, fault::Fault, handler, host::Host, process::SimulatedProcess, queue::MemoryQueues,
+    simulation::Simulation,
 };
 use crate::{
     graph,
@@ -27,8 +28,8 @@ const BATCH: u64 = 10;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// How much longer an invocation may take than an attempt; the deployed stack's figure.
-pub(super) const MARGIN: Duration = Duration::from_secs(5);
+/// How long it takes until another process runs.
+const RESTART_MILLIS: u64 = 5_000;
 
 /// A function that polls a queue.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +52,7 @@ impl Function {
 /// Polls the function's queue and invokes the function.
 pub(super) async fn serve(simulation: Arc<Simulation>, queues: MemoryQueues, function: Function) {
     let queue = function.queue();
-    let life = Duration::from_secs(simulation.scenario.timeout_seconds.into()) + MARGIN;
+    let life = simulation.scenario.delivery_time();
     loop {
         queues.arrival(&queue).await;
         simulation.scheduler.wait(20).await;
@@ -125,8 +126,33 @@ pub(super) async fn watch(simulation: Arc<Simulation>) {
     }
 }
 
+/// Runs the processes of a machine, one after the other, and gives their deliveries to workers.
+pub(super) async fn run_host(simulation: Arc<Simulation>, host: Arc<Host>) {
+    loop {
+        if let Some(process) = host.start(simulation.name("host")) {
+            while !process.is_dead() {
+                let busy_guard = simulation.busy_guard();
+                for delivered in host.receive() {
+                    let there = simulation.clone();
+                    let at_work = simulation.busy_guard();
+                    let process = process.within(simulation.name(&delivered.queue.to_string()));
+                    simulation.spawn(async move {
+                        invoke_in_host(&there, process, delivered).await;
+                        drop(at_work);
+                    });
+                }
+                drop(busy_guard);
+                process.live(host.next(&process)).await;
+            }
+        }
+        host.close();
+        simulation.forget_breakers();
+        simulation.scheduler.wait(RESTART_MILLIS).await;
+    }
+}
+
 /// Gives a delivery to the worker of its queue, which runs in this process.
-pub(super) async fn invoke_in_host(simulation: &Arc<Simulation>, process: SimulatedProcess, delivered: Delivered) {
+async fn invoke_in_host(simulation: &Arc<Simulation>, process: SimulatedProcess, delivered: Delivered) {
     let function = match &delivered.queue {
         QueueName::Step(queue) => Function::Step(number_of(&queue.step).expect("a step of the graph")),
         QueueName::DeadLetters | QueueName::Undeliverable => Function::DeadLetters,

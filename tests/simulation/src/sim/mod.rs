@@ -218,7 +218,7 @@ async fn play(simulation: &Arc<Simulation>) {
             }
             simulation.spawn(lambda::serve(simulation.clone(), queues, Function::DeadLetters));
         }
-        Messages::Host(host) => simulation.spawn(host::run(simulation.clone(), host)),
+        Messages::Host(host) => simulation.spawn(lambda::run_host(simulation.clone(), host)),
     }
     simulation.spawn(lambda::watch(simulation.clone()));
     simulation.spawn(lambda::feed(simulation.clone()));

@@ -125,7 +125,15 @@ pub(super) struct Scenario {
     scripts: Vec<Vec<Vec<HandlerScript>>>,
 }
 
+/// How much longer an invocation may take than an attempt; the deployed stack's figure.
+const MARGIN: Duration = Duration::from_secs(5);
+
 impl Scenario {
+    /// The longest time of a delivery.
+    pub(super) fn delivery_time(&self) -> Duration {
+        Duration::from_secs(self.timeout_seconds.into()) + MARGIN
+    }
+
     /// The scripts of this step, or compensation, in this task.
     pub(super) fn scripts(&self, task: usize, step: usize) -> &[HandlerScript] {
         let place = step.checked_sub(COMPENSATION_OFFSET).map_or(step, |compensated| self.graph.len() + compensated);

@@ -5,7 +5,6 @@ use super::{
     backend::{Machine, Serving},
     conformance::{Conformance, Rules},
     host::Host,
-    lambda::MARGIN,
     ledger::{EffectLedger, Place},
     messages::Messages,
     network::SimulatedQueues,
@@ -114,7 +113,7 @@ impl Simulation {
                 let serving = |step: &String, claims| Serving {
                     queue: StepQueue::new(graph::WORKFLOW, step).into(),
                     slots: 0,
-                    time: Duration::from_secs(scenario.timeout_seconds.into()) + MARGIN,
+                    time: scenario.delivery_time(),
                     claims,
                 };
                 // A guarded worker looks at the breaker before it claims.
