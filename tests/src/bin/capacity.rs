@@ -1,6 +1,7 @@
 //! The command `capacity`: how far Stepwell goes under AWS's quotas.
 
 #![allow(clippy::print_stdout, reason = "the report is this command's output")]
+#![allow(clippy::expect_used, reason = "without the repository's own files there is nothing to measure")]
 
 use clap::Parser;
 use rust_decimal::{Decimal, RoundingStrategy::MidpointAwayFromZero, prelude::ToPrimitive};
