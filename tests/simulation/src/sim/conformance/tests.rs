@@ -27,9 +27,11 @@ fn each_rule_is_the_only_one_for_some_write_and_without_it_a_run_fails() {
         (seed, explained)
     };
     let runs = SEEDS.map(explained);
-    // Only a process that shares its store with its workers abandons their claims.
-    for rule in Rule::ALL.into_iter().filter(|rule| *rule != Rule::Abandon) {
-        let only_by_it = runs.iter().find(|(_, explained)| explained.contains(&vec![rule]));
+    // Only a process that shares its store with its workers abandons their claims. That leaves a step's item as a release does.
+    let is_made = |rule: &Rule| *rule != Rule::Abandon;
+    for rule in Rule::ALL.into_iter().filter(is_made) {
+        let only_it = |rules: &Vec<Rule>| rules.iter().copied().filter(is_made).eq([rule]);
+        let only_by_it = runs.iter().find(|(_, explained)| explained.iter().any(only_it));
         let (seed, _) = only_by_it.unwrap_or_else(|| panic!("no run makes a write that only {rule:?} allows"));
         let without = Rules { without: Some(rule), ..Rules::default() };
         let problem = run_recorded(*seed, Mode::Split, false, None, without.into()).problem.unwrap_or_default();
