@@ -3,7 +3,7 @@
 use super::*;
 use checkout::reconciliation::{FindingKind, Reconciliation, Scope};
 use checkout_local::{GATEWAY_SCHEMA, LocalShop, Outbox, SCHEMA};
-use std::process::Output;
+use std::{process::Output, time::Duration};
 use stepwell::{Client, Runtime, System};
 use stepwell_local::Local;
 

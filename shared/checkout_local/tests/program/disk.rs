@@ -155,7 +155,7 @@ async fn checkout_that_was_accepted_before_the_disk_was_full_is_finished_once_th
     }
     assert!(accepted.iter().any(|(_, ended, _)| !ended), "the disk was full amid none of them: {accepted:?}");
     for (_, _, url) in &accepted {
-        while shop.look(&format!("{url}&wait=20"))["status"] == "processing" {}
+        until("the checkout ends", || shop.look(&format!("{url}&wait=20"))["status"] != "processing");
         assert_eq!(shop.look(url)["status"], "completed");
     }
     assert_eq!(shop.stop(), Some(0));

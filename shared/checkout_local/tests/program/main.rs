@@ -11,7 +11,7 @@
 mod durability;
 mod running;
 
-use running::{HOST, Output};
+use running::{HOST, Output, PATIENCE, until};
 use serde_json::Value;
 use std::{
     fs,
@@ -20,8 +20,8 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::Path,
     process::{Child, Command, Stdio},
+    sync::mpsc,
     thread,
-    time::Duration,
 };
 use stepwell_local::{File, Schema};
 use tempfile::tempdir;
@@ -73,7 +73,28 @@ impl Shop {
     /// Sends SIGTERM, and returns the exit code.
     fn stop(mut self) -> Option<i32> {
         self.signal("-TERM");
+        self.end()
+    }
+
+    /// Waits for its end, and returns the exit code.
+    fn end(&mut self) -> Option<i32> {
+        until("the shop ends", || self.process.try_wait().unwrap().is_some());
         self.process.wait().unwrap().code()
+    }
+
+    /// Reads the log to its end, on a thread of its own. What is returned waits for a line with this text.
+    fn read_log(&mut self, text: &'static str) -> impl FnOnce() + use<> {
+        let log = BufReader::new(self.process.stderr.take().unwrap()).lines();
+        let (found, wait) = mpsc::channel();
+        thread::spawn(move || {
+            for line in log.map_while(Result::ok) {
+                if line.contains(text) {
+                    // The test may wait no more.
+                    let _ = found.send(());
+                }
+            }
+        });
+        move || wait.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("the log lacks '{text}': {error}"))
     }
 
     /// The answer to the start of a checkout, which waits for its end.
@@ -87,9 +108,7 @@ impl Shop {
         let (status, started) = ask(&self.customers, "POST /checkout", HOST, request);
         assert_eq!(status, 202, "{started}");
         let url = started["checkout_url"].as_str().unwrap().to_owned();
-        while self.look(&url)["retrying"].is_null() {
-            thread::sleep(Duration::from_millis(10));
-        }
+        until("the payment waits", || !self.look(&url)["retrying"].is_null());
         url
     }
 
@@ -167,11 +186,11 @@ fn second_signal_ends_a_stop_that_hangs_and_loses_nothing() {
         let mut open = TcpStream::connect(&shop.customers).unwrap();
         write!(open, "GET {url}&wait=25 HTTP/1.1\r\n{HOST}\r\n").unwrap();
         assert_eq!(shop.look(&url)["status"], "processing");
+        let stopping = shop.read_log("stopping");
         shop.signal(signal);
-        let mut log = BufReader::new(shop.process.stderr.take().unwrap()).lines();
-        assert!(log.any(|line| line.unwrap().contains("stopping")), "it says that it stops");
+        stopping();
         shop.signal(signal);
-        assert_eq!(shop.process.wait().unwrap().code(), Some(expected));
+        assert_eq!(shop.end(), Some(expected));
     }
     let shop = Shop::start(folder.path());
     assert_eq!(shop.retry(&waiting.unwrap())["status"], "completed");

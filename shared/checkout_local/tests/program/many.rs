@@ -2,7 +2,7 @@
 
 use super::*;
 use futures::{StreamExt, stream};
-use std::{env, sync::mpsc, time::Duration};
+use std::{env, time::Duration};
 use stepwell::{Actor, Client, Runtime, System, TaskId, Timestamp, Workflow};
 use stepwell_local::Local;
 
@@ -68,21 +68,6 @@ fn listed(shop: &Shop, data: &Path) -> usize {
     }
 }
 
-/// Reads the log to its end, on a thread of its own, and tells when a line has this text.
-fn read_log(shop: &mut Shop, text: &'static str) -> mpsc::Receiver<()> {
-    let log = BufReader::new(shop.process.stderr.take().unwrap()).lines();
-    let (found, wait) = mpsc::channel();
-    thread::spawn(move || {
-        for line in log.map_while(Result::ok) {
-            if line.contains(text) {
-                // The test may wait no more.
-                let _ = found.send(());
-            }
-        }
-    });
-    wait
-}
-
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn memory_is_bounded_however_many_tasks_there_are() {
@@ -92,9 +77,9 @@ async fn memory_is_bounded_however_many_tasks_there_are() {
     // The watchdog has to inspect all of them.
     fill(data, tasks, 10 * MINUTE, false).await;
     let mut shop = Shop::start_by(command(data, "0").stderr(Stdio::piped()));
-    let watchdog_has_run = read_log(&mut shop, "tasks that need a person");
+    let watchdog_has_run = shop.read_log("tasks that need a person");
     assert!(listed(&shop, data) >= tasks, "a task that is inspected meanwhile may be listed twice");
-    watchdog_has_run.recv().unwrap();
+    watchdog_has_run();
     assert_eq!(listed(&shop, data), tasks);
     let status = fs::read_to_string(format!("/proc/{}/status", shop.process.id())).unwrap();
     let of = |field: &str| {
@@ -118,7 +103,7 @@ async fn expired_tasks_are_deleted_and_the_file_becomes_smaller() {
     let size = || fs::metadata(data.join("shop.sqlite")).unwrap().len();
     let full = size();
     let mut shop = Shop::start_by(command(data, "0").env("RUST_LOG", "stepwell_local=debug").stderr(Stdio::piped()));
-    read_log(&mut shop, "done what=\"retention\"").recv().unwrap();
+    shop.read_log("done what=\"retention\"")();
     assert_eq!(listed(&shop, data), 10);
     let left = size();
     assert!(left < full / 2, "{left} of {full} bytes are left");

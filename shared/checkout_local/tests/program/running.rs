@@ -6,14 +6,24 @@ use std::{
     net::TcpStream,
     path::Path,
     process::{ChildStdout, Command, Stdio},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 /// The header line that names this machine.
 pub(crate) const HOST: &str = "Host: localhost\r\n";
 
-/// The longest time without an answer.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The longest time that a test waits for something.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Asks again and again until it is so.
+pub(crate) fn until(what: &str, mut ask: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !ask() {
+        assert!(begun.elapsed() < PATIENCE, "not in {} s: {what}", PATIENCE.as_secs());
+        thread::sleep(Duration::from_millis(10));
+    }
+}
 
 /// The arguments of `serve` on this folder and this port; 0 is any free one.
 pub(crate) fn serve(command: &mut Command, data: &Path, port: &str) {

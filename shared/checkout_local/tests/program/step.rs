@@ -1,13 +1,11 @@
 //! `checkout_local step`: one step by hand, on a copy.
 
-use super::{HOST, PROGRAM, Shop, ask};
+use super::{HOST, PROGRAM, Shop, ask, until};
 use serde_json::{Value, json};
 use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
-    thread,
-    time::Duration,
 };
 use tempfile::tempdir;
 
@@ -163,13 +161,9 @@ fn step_that_is_held_back_while_its_service_is_out_gets_its_attempt() {
     };
     let held_back = |url: &str| shop.look(url)["retrying"]["code"] == "BREAKER_OPEN";
     let failing = [(); 3].map(|()| start(include_str!("../../../../events/requests/gateway_times_out.json")));
-    while !failing.iter().any(|url| held_back(url)) {
-        thread::sleep(Duration::from_millis(10));
-    }
+    until("the breaker opens", || failing.iter().any(|url| held_back(url)));
     let url = start(super::SUCCESS);
-    while !held_back(&url) {
-        thread::sleep(Duration::from_millis(10));
-    }
+    until("the payment is held back", || held_back(&url));
     let task = url.split(['/', '?']).nth(2).unwrap();
     let (code, report) = report(&["process_payment", "--task", task, "--data", folder.path().to_str().unwrap()]);
     assert_eq!((code, &report["attempt"]), (Some(0), &json!(1)), "{report}");

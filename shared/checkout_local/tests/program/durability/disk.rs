@@ -5,9 +5,11 @@
 //! * A write, or a new length of a file, is surely on the disk once a sync of that file has returned that began after it. Until
 //!   then each may be lost on its own, whatever their order: the page cache is written back in any order ([`fsync(2)`]).
 //! * Of a lost write, some sectors of 512 bytes may be there and others not. A sector is there as a whole: disks promise that, and
-//!   SQLite asks no more of them in a log ([atomic commit], "powersafe overwrite").
+//!   SQLite asks no more of them in a log ([atomic commit], "powersafe overwrite"). The file may be as long as if the write was there,
+//!   with zeros at its end.
 //! * A new, a changed or a deleted name is surely on the disk once a sync of its *folder* has returned that began after it. A sync of the
-//!   file is not enough ([`fsync(2)`]). A renamed file has either name, or both if only the new one is on the disk.
+//!   file is not enough ([`fsync(2)`]). A rename adds a name and deletes one, and either may be lost alone: the file has one name or the
+//!   other, both or none.
 //! * What a sync has put on the disk stays there. A disk that lies about that is beyond any program's help.
 //!
 //! Files of which nothing has to be kept are left out: locks, and SQLite's shared memory (`-shm`), which it makes anew ([WAL]).
@@ -19,7 +21,7 @@
 use super::recording::Event;
 use fastrand::Rng;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::Write as _,
     os::unix::fs::OpenOptionsExt,
@@ -75,23 +77,29 @@ impl Change {
         }
     }
 
-    /// Applies some sectors of a write, or perhaps the new length.
-    fn apply_sectors(&self, bytes: &mut Vec<u8>, rng: &mut Rng) {
+    /// Applies what is left of it after the power was cut.
+    fn apply_rest(&self, bytes: &mut Vec<u8>, loss: Loss, rng: &mut Rng) {
         match self {
-            Self::Write(offset, written) => {
+            Self::Write(offset, written) if loss == Loss::Sectors => {
                 let (mut offset, mut rest) = (*offset, &written[..]);
                 while !rest.is_empty() {
                     let in_sector = usize::try_from(SECTOR - offset % SECTOR).unwrap().min(rest.len());
                     let (sector, after) = rest.split_at(in_sector);
-                    if rng.bool() {
+                    if loss.spares(rng) {
                         write(bytes, offset, sector);
                     }
                     offset += in_sector as u64;
                     rest = after;
                 }
             }
-            Self::Resize(_) if rng.bool() => self.apply(bytes),
-            Self::Resize(_) => {}
+            change if loss.spares(rng) => change.apply(bytes),
+            _ => {}
+        }
+        // The length of a file is stored apart from what is in it.
+        if let Self::Write(offset, written) = self
+            && loss.spares(rng)
+        {
+            lengthen(bytes, usize::try_from(*offset).unwrap() + written.len());
         }
     }
 }
@@ -99,10 +107,14 @@ impl Change {
 fn write(bytes: &mut Vec<u8>, offset: u64, written: &[u8]) {
     let begin = usize::try_from(offset).unwrap();
     let end = begin + written.len();
-    if bytes.len() < end {
-        bytes.resize(end, 0);
-    }
+    lengthen(bytes, end);
     bytes[begin..end].copy_from_slice(written);
+}
+
+fn lengthen(bytes: &mut Vec<u8>, length: usize) {
+    if bytes.len() < length {
+        bytes.resize(length, 0);
+    }
 }
 
 /// A change of a folder's names.
@@ -110,7 +122,6 @@ fn write(bytes: &mut Vec<u8>, offset: u64, written: &[u8]) {
 enum Naming {
     Add(String, usize),
     Delete(String),
-    Rename(String, String, usize),
 }
 
 type Names = BTreeMap<String, usize>;
@@ -120,10 +131,6 @@ impl Naming {
         match self {
             Self::Add(name, node) => drop(names.insert(name.clone(), *node)),
             Self::Delete(name) => drop(names.remove(name)),
-            Self::Rename(from, to, node) => {
-                names.remove(from);
-                names.insert(to.clone(), *node);
-            }
         }
     }
 }
@@ -160,7 +167,8 @@ impl Disk {
             Event::Rename(from, to) => {
                 let node = self.find(from).unwrap();
                 assert_eq!(from.parent(), to.parent(), "a file that moves to another folder is not known here");
-                self.name(number, from, Naming::Rename(name(from), name(to), node));
+                self.name(number, from, Naming::Delete(name(from)));
+                self.name(number, to, Naming::Add(name(to), node));
             }
             Event::Delete(path) => self.name(number, path, Naming::Delete(name(path))),
             Event::Sync(path, begun) => self.sync(path, *begun),
@@ -236,11 +244,7 @@ impl Disk {
             Node::File { kept, unsure, .. } => {
                 let mut bytes = kept.clone();
                 for (_, change) in unsure {
-                    match loss {
-                        Loss::Sectors => change.apply_sectors(&mut bytes, rng),
-                        loss if loss.spares(rng) => change.apply(&mut bytes),
-                        _ => {}
-                    }
+                    change.apply_rest(&mut bytes, loss, rng);
                 }
                 let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(to).unwrap();
                 file.write_all(&bytes).unwrap();
@@ -263,4 +267,58 @@ impl Disk {
 
 fn name(path: &Path) -> String {
     path.file_name().unwrap().to_str().unwrap().to_owned()
+}
+
+/// A few events, and each disk that a cut leaves of them: the length of each file, and what is in it that is not zero.
+#[test]
+fn cut_leaves_each_state_that_is_not_synced_away_and_no_other() {
+    let [a, b] = ["a", "b"].map(PathBuf::from);
+    let create = || Event::Create(a.clone());
+    let write = |offset, text: &str| Event::Write(a.clone(), offset, text.as_bytes().into());
+    let folder = || Event::Sync(PathBuf::new(), 1);
+    // Its last four bytes are in two sectors.
+    let written = || vec![create(), folder(), write(508, "old"), Event::Sync(a.clone(), 3), write(510, "wxyz")];
+    let named = || vec![create(), write(0, "new"), Event::Sync(a.clone(), 2)];
+    let stored = |then| vec![create(), folder(), write(0, "old"), Event::Sync(a.clone(), 3), then];
+    let renamed = || stored(Event::Rename(a.clone(), b.clone()));
+    let overtaken = || vec![create(), folder(), write(0, "old"), write(0, "new"), Event::Sync(a.clone(), 3)];
+    let cases: &[(Vec<Event>, Loss, &[&str])] = &[
+        (written(), Loss::Nothing, &["a 514 olwxyz"]),
+        (written(), Loss::Everything, &["a 511 old"]),
+        (written(), Loss::Some, &["a 511 old", "a 514 old", "a 514 olwxyz"]),
+        (
+            written(),
+            Loss::Sectors,
+            &["a 511 old", "a 512 olwx", "a 514 old", "a 514 oldyz", "a 514 olwx", "a 514 olwxyz"],
+        ),
+        (named(), Loss::Nothing, &["a 3 new"]),
+        (named(), Loss::Everything, &[""]),
+        (named(), Loss::Some, &["", "a 3 new"]),
+        (renamed(), Loss::Nothing, &["b 3 old"]),
+        (renamed(), Loss::Everything, &["a 3 old"]),
+        (renamed(), Loss::Some, &["", "a 3 old", "a 3 old, b 3 old", "b 3 old"]),
+        (stored(Event::Delete(a.clone())), Loss::Some, &["", "a 3 old"]),
+        (stored(Event::Resize(a.clone(), 1)), Loss::Sectors, &["a 1 o", "a 3 old"]),
+        // The second write was made while the sync was under way.
+        (overtaken(), Loss::Everything, &["a 3 old"]),
+    ];
+    for (events, loss, expected) in cases {
+        let mut disk = Disk::default();
+        events.iter().enumerate().for_each(|(number, event)| disk.apply(number, event));
+        let left = |seed| {
+            let folder = tempfile::tempdir().unwrap();
+            disk.cut(*loss, &mut Rng::with_seed(seed), folder.path());
+            let files = fs::read_dir(folder.path()).unwrap().map(|file| {
+                let path = file.unwrap().path();
+                let bytes = fs::read(&path).unwrap();
+                let text = String::from_utf8(bytes.iter().copied().filter(|byte| *byte != 0).collect()).unwrap();
+                format!("{} {} {text}", name(&path), bytes.len())
+            });
+            let mut files: Vec<String> = files.collect();
+            files.sort();
+            files.join(", ")
+        };
+        let found: BTreeSet<String> = (0..100).map(left).collect();
+        assert_eq!(found.iter().collect::<Vec<_>>(), *expected, "{loss:?} lost of {events:?}");
+    }
 }

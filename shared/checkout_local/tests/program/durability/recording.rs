@@ -12,7 +12,7 @@ use super::{
 };
 use crate::running;
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
@@ -65,7 +65,10 @@ impl Recording {
         for line in BufReader::new(fs::File::open(trace).unwrap()).split(b'\n') {
             self.read(&line.unwrap(), &mut process);
         }
-        self.compare(process.broken_off + process.unfinished.len());
+        let unfinished = process.unfinished.into_values().map(|(call, _)| call);
+        let broken_off: Vec<String> = process.broken_off.into_iter().chain(unfinished).collect();
+        let written = broken_off.iter().filter_map(|call| self.break_off(call)).collect();
+        self.compare(&written);
     }
 
     fn read(&mut self, line: &[u8], process: &mut Process) {
@@ -117,28 +120,18 @@ impl Recording {
             [b'-', ..] => return,
             // The process died in it.
             [b'?', ..] => {
-                process.broken_off += 1;
+                process.broken_off.push(call.to_owned());
                 return;
             }
             _ => {}
         }
+        if let Some(event) = self.naming(name, arguments) {
+            self.push(event);
+        }
         match name {
             "open" | "openat" | "creat" => self.opened(name, arguments, result, process),
-            "mkdir" | "mkdirat" => {
-                if let Some(path) = self.named(arguments).into_iter().next() {
-                    self.push(Event::CreateFolder(path));
-                }
-            }
-            "rename" | "renameat" | "renameat2" => {
-                if let [from, to] = self.named(arguments).as_slice() {
-                    self.push(Event::Rename(from.clone(), to.clone()));
-                }
-            }
-            "unlink" | "unlinkat" => {
-                if let Some(path) = self.named(arguments).into_iter().next() {
-                    self.push(Event::Delete(path));
-                }
-            }
+            // They do no more than that.
+            "mkdir" | "mkdirat" | "rename" | "renameat" | "renameat2" | "unlink" | "unlinkat" => {}
             _ => {
                 let Some((number, path)) = descriptor(arguments) else { return };
                 let Some(path) = self.below(&path) else { return };
@@ -167,13 +160,43 @@ impl Recording {
         }
     }
 
+    /// What a call does to the names of kept files, if it succeeds.
+    fn naming(&self, name: &str, arguments: &str) -> Option<Event> {
+        let named = || self.named(arguments).into_iter();
+        match name {
+            "mkdir" | "mkdirat" => named().next().map(Event::CreateFolder),
+            "rename" | "renameat" | "renameat2" => {
+                let mut named = named();
+                Some(Event::Rename(named.next()?, named.next()?))
+            }
+            "unlink" | "unlinkat" => named().next().map(Event::Delete),
+            "open" | "openat" | "creat" if name == "creat" || arguments.contains("O_CREAT") => {
+                named().next().filter(|path| !self.disk.has(path)).map(Event::Create)
+            }
+            _ => None,
+        }
+    }
+
+    /// Notes what a call during which the process was killed has done to names, as they really are. Returns the file whose content it
+    /// may have changed.
+    fn break_off(&mut self, call: &str) -> Option<PathBuf> {
+        let (name, arguments) = call.split_once('(')?;
+        let Some(event) = self.naming(name, arguments) else {
+            let (_, path) = descriptor(arguments)?;
+            return self.below(&path);
+        };
+        if let Event::Create(path) | Event::CreateFolder(path) | Event::Delete(path) | Event::Rename(path, _) = &event
+            && self.disk.has(path) != self.root.join(path).exists()
+        {
+            self.push(event);
+        }
+        None
+    }
+
     fn opened(&mut self, name: &str, arguments: &str, result: &str, process: &mut Process) {
         let Some((number, path)) = descriptor(result) else { return };
         let Some(path) = self.below(&path) else { return };
         process.positions.insert(number, 0);
-        if (name == "creat" || arguments.contains("O_CREAT")) && !self.disk.has(&path) {
-            self.push(Event::Create(path.clone()));
-        }
         if name == "creat" || arguments.contains("O_TRUNC") {
             self.push(Event::Resize(path.clone(), 0));
         }
@@ -206,20 +229,14 @@ impl Recording {
         (is_kept(path) && !path.to_string_lossy().ends_with(" (deleted)")).then(|| path.to_owned())
     }
 
-    /// Compares the recorded files with the real ones. What a process was writing when it was killed may be there or not: then it is
-    /// as it really is.
-    fn compare(&mut self, broken_off: usize) {
-        let mut changes = Vec::new();
+    /// Compares the recorded files with the real ones. What was being written when the process was killed may be there or not: then it
+    /// is as it really is.
+    fn compare(&mut self, written: &BTreeSet<PathBuf>) {
         let (recorded, real) = (self.disk.files(), files(&self.root));
         assert_eq!(recorded.keys().collect::<Vec<_>>(), real.keys().collect::<Vec<_>>(), "the recorded files");
-        for (path, real) in real {
-            if recorded[&path] != real {
-                changes.push((path, real));
-            }
-        }
-        let paths: Vec<_> = changes.iter().map(|(path, _)| path).collect();
-        assert!(paths.len() <= broken_off, "changed by no recorded call: {paths:?}");
-        for (path, real) in changes {
+        let changed: Vec<_> = real.into_iter().filter(|(path, real)| recorded[path] != real).collect();
+        for (path, real) in changed {
+            assert!(written.contains(&path), "{} was changed by no recorded call", path.display());
             self.push(Event::Resize(path.clone(), real.len() as u64));
             self.push(Event::Write(path, 0, real.into()));
         }
@@ -231,8 +248,8 @@ impl Recording {
 struct Process {
     /// By thread: the beginning of a call that is not over, and the number of events before it.
     unfinished: HashMap<String, (String, usize)>,
-    /// The number of calls during which it was killed.
-    broken_off: usize,
+    /// The calls during which it was killed.
+    broken_off: Vec<String>,
     /// By descriptor: where the next `write` goes.
     positions: HashMap<u32, u64>,
 }
@@ -259,8 +276,8 @@ fn unescape(text: &str) -> Vec<u8> {
 }
 
 /// The kept files below a folder, and what is in them.
-fn files(root: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
-    let (mut found, mut folders) = (std::collections::BTreeMap::new(), vec![root.to_owned()]);
+fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let (mut found, mut folders) = (BTreeMap::new(), vec![root.to_owned()]);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -273,4 +290,61 @@ fn files(root: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
         }
     }
     found
+}
+
+/// Records a process that has made the file `a` with `old` in it and was then killed during `call`, after which there are these files.
+/// Returns the events after that, or what the recording finds fault with.
+fn recorded(call: &str, real: &[(&str, &str)]) -> Result<String, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().canonicalize().unwrap().join("root");
+    fs::create_dir(&root).unwrap();
+    let escape = |text: &str| text.bytes().map(|byte| format!("\\x{byte:02x}")).collect::<String>();
+    let path = |name: &str| escape(root.join(name).to_str().unwrap());
+    for (name, text) in real {
+        fs::write(root.join(name), text).unwrap();
+    }
+    let call = call.replace("$a", &path("a")).replace("$b", &path("b")).replace("$new", &escape("new"));
+    let [a, old] = [path("a"), escape("old")];
+    let trace = folder.path().join("trace");
+    let made =
+        format!("7 openat(AT_FDCWD, \"{a}\", O_RDWR|O_CREAT, 0600) = 3<{a}>\n7 write(3<{a}>, \"{old}\", 3) = 3\n");
+    fs::write(&trace, format!("{made}{call}\n7 +++ killed by SIGKILL +++\n")).unwrap();
+    let read = std::panic::AssertUnwindSafe(|| {
+        let mut recording = Recording::new(&root);
+        recording.add(&trace);
+        recording.events[2..].iter().map(|event| format!("{event:?}")).collect::<Vec<_>>().join(", ")
+    });
+    std::panic::catch_unwind(read).map_err(|fault| *fault.downcast::<String>().unwrap())
+}
+
+#[test]
+fn call_that_the_kill_breaks_off_counts_as_far_as_it_has_come() {
+    let (old, new) = (("a", "old"), ("a", "new"));
+    let written = r#"Resize("a", 3), Write("a", 0, [110, 101, 119])"#;
+    for (call, real, expected) in [
+        (r#"7 rename("$a", "$b" <unfinished ...>"#, [("b", "old")].as_slice(), r#"Rename("a", "b")"#),
+        (r#"7 rename("$a", "$b" <unfinished ...>) = ?"#, &[("b", "old")], r#"Rename("a", "b")"#),
+        (r#"7 rename("$a", "$b" <unfinished ...>"#, &[old], ""),
+        (r#"7 unlink("$a") = ?"#, &[], r#"Delete("a")"#),
+        (r#"7 unlink("$a") = ?"#, &[old], ""),
+        (r#"7 openat(AT_FDCWD, "$b", O_RDWR|O_CREAT, 0600 <unfinished ...>"#, &[old, ("b", "")], r#"Create("b")"#),
+        (r#"7 openat(AT_FDCWD, "$b", O_RDWR|O_CREAT, 0600) = ?"#, &[old], ""),
+        (r#"7 pwrite64(3<$a>, "$new", 3, 0 <unfinished ...>"#, &[new], written),
+        (r#"7 write(3<$a>, "$new", 3) = ?"#, &[old], ""),
+    ] {
+        assert_eq!(recorded(call, real).as_deref(), Ok(expected), "{call} {real:?}");
+    }
+}
+
+#[test]
+fn what_no_recorded_call_has_done_is_found() {
+    for (call, real, expected) in [
+        (r#"7 fsync(3<$b>) = ?"#, [("a", "new")].as_slice(), "a was changed by no recorded call"),
+        (r#"7 unlink("$b") = ?"#, &[("a", "new")], "a was changed by no recorded call"),
+        (r#"7 write(3<$a>, "$new", 3) = ?"#, &[], "the recorded files"),
+        (r#"7 write(3<$a>, "$new", 3) = ?"#, &[("a", "old"), ("b", "")], "the recorded files"),
+    ] {
+        let fault = recorded(call, real).unwrap_err();
+        assert!(fault.contains(expected), "{call} {real:?}: {fault}");
+    }
 }
