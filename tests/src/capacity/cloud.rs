@@ -108,8 +108,6 @@ pub struct Seen {
     pub used: Used,
     /// Its length in seconds.
     pub seconds: f64,
-    /// What was used from the beginning to the end of the run.
-    pub used_in_all: Used,
     /// The most write units a second that the table and its index take at the end.
     pub write_rates: [f64; 2],
     /// The most read units a second that the table takes at the end.
@@ -207,11 +205,18 @@ struct Watched {
     tasks: Vec<TaskId>,
     open: Vec<TaskId>,
     opened_at: Option<Timestamp>,
-    at_measured: Option<Baseline>,
+    at_measured: Option<Totals>,
 }
 
-/// What was used when the measured time began: units, and what each shard and each place had taken.
-type Baseline = (Used, BTreeMap<String, f64>, BTreeMap<String, f64>);
+/// What was used from the begin of a run on.
+#[derive(Clone, Default)]
+struct Totals {
+    used: Used,
+    /// By partition of the index, without the shard.
+    shards: BTreeMap<String, f64>,
+    /// By step.
+    place_seconds: BTreeMap<String, f64>,
+}
 
 /// Runs a load on a setup.
 ///
@@ -294,8 +299,9 @@ impl Cloud {
         lock(&self.table.calls.meters)
     }
 
-    fn used(&self) -> Used {
-        self.meters().used.clone()
+    fn totals(&self) -> Totals {
+        let used = self.meters().used.clone();
+        Totals { used, shards: self.shards(), place_seconds: self.place_seconds() }
     }
 
     fn elapsed(&self) -> Duration {
@@ -531,7 +537,7 @@ impl Cloud {
         open.retain(|task| !has_ended(task));
         seen.open = seen.open.max(open.len() as u64 * self.scale);
         if at_measured.is_none() && elapsed >= self.load.measured_from {
-            *at_measured = Some((self.used(), self.shards(), self.place_seconds()));
+            *at_measured = Some(self.totals());
         }
         let Some(out) = self.load.outage else { return };
         if opened_at.is_none() && elapsed >= out.from && is_open(&self.table.store, GATEWAY) {
@@ -565,14 +571,13 @@ impl Cloud {
     }
 
     fn report(&self) -> Seen {
-        let (used, shards, busy) = (self.used(), self.shards(), self.place_seconds());
+        let Totals { used, shards, place_seconds } = self.totals();
         let now = self.clock.now();
         let watched = self.watched();
         let mut seen = watched.seen.clone();
-        let (before, shards_before, busy_before) = watched.at_measured.clone().unwrap_or_default();
+        let before = watched.at_measured.clone().unwrap_or_default();
         seen.seconds = (self.load.lasts - self.load.measured_from).as_secs_f64();
-        seen.used = used.since(&before);
-        seen.used_in_all = used;
+        seen.used = used.since(&before.used);
         {
             let meters = self.meters();
             seen.write_rates = [meters.writes.rate(now), meters.index.rate(now)];
@@ -585,8 +590,8 @@ impl Cloud {
             };
             now.into_iter().map(of).collect::<BTreeMap<_, _>>()
         };
-        seen.shards = since(shards, &shards_before);
-        seen.busy = since(busy, &busy_before);
+        seen.shards = since(shards, &before.shards);
+        seen.busy = since(place_seconds, &before.place_seconds);
         for (step, places) in &mut seen.busy {
             *places /= self.setup.functions[step].messages_at_a_time();
         }
