@@ -33,7 +33,7 @@ pub const FAILURES_WITHIN: Duration = Duration::from_secs(4 * 60);
 /// The time between two probes. It is also the shortest time for which other steps wait after the breaker has closed.
 pub const PROBE_EVERY: Duration = Duration::from_secs(10);
 
-/// The name of the transition by which a delivery becomes the probe.
+/// The name of the transition by which a delivery becomes the probe. It is written out at [`claim_probe`], where a test looks for names.
 pub const CLAIM_PROBE: &str = "claim_probe";
 
 /// The longest time for which a step is parked. Its half is [`LONGEST_HIDDEN`](super::timer::LONGEST_HIDDEN), so in a long outage no
@@ -180,7 +180,7 @@ pub fn open(service: &str, now: Timestamp) -> Transition {
 pub fn claim_probe(service: &str, open: &Open, now: Timestamp) -> Transition {
     let due = Condition::Is(attribute::PROBE_AT, open.probe_at.as_millis().into());
     let changes = vec![millis(attribute::PROBE_AT, now + PROBE_EVERY)];
-    Transition::of(CLAIM_PROBE, Write::update(key(service), stands(open).and(due), changes))
+    Transition::of("claim_probe", Write::update(key(service), stands(open).and(due), changes))
 }
 
 /// Closes the breaker after a probe that the service has answered.
