@@ -45,11 +45,7 @@ struct Whole<'a> {
     tx: &'a Connection,
     queues: &'a Arc<Queues>,
     now: Timestamp,
-    held: Vec<Held>,
-    /// When messages are due that are not delivered yet.
-    due: Vec<(QueueName, Timestamp)>,
-    /// The tasks whose own items are written.
-    written: Vec<TaskId>,
+    committed: Committed,
 }
 
 impl settlement::Transaction for Whole<'_> {
@@ -57,7 +53,7 @@ impl settlement::Transaction for Whole<'_> {
 
     fn apply(&mut self, transition: &Transition) -> Result<Applied, FileError> {
         let applied = items::apply(self.tx, transition)?;
-        self.written.extend(tasks_of(transition));
+        self.committed.written.extend(tasks_of(transition));
         Ok(applied)
     }
 
@@ -68,7 +64,7 @@ impl settlement::Transaction for Whole<'_> {
         match slot {
             Some((slot, serving)) => self.deliver(id, queue, slot, serving),
             None => {
-                self.due.push((queue, self.now + outgoing.delay));
+                self.committed.due.push((queue, self.now + outgoing.delay));
                 Ok(())
             }
         }
@@ -77,7 +73,7 @@ impl settlement::Transaction for Whole<'_> {
     fn end(&mut self, delivery: &settlement::Delivery) -> Result<(), FileError> {
         let queue = messages::end(self.tx, &delivery.receipt, delivery.disposition)?;
         if let (Some(queue), Disposition::GiveBack { until }) = (queue, delivery.disposition) {
-            self.due.push((queue, until));
+            self.committed.due.push((queue, until));
         }
         Ok(())
     }
@@ -89,10 +85,10 @@ impl Whole<'_> {
         let delivery = Delivery { queue: &queue, receipt: self.queues.new_receipt(), now: self.now, until, claims };
         match messages::receive(self.tx, id, &delivery)? {
             Some(delivered) => {
-                self.due.push((queue.clone(), until));
-                self.held.push(Held::new(queue, delivered, slot));
+                self.committed.due.push((queue.clone(), until));
+                self.committed.held.push(Held::new(queue, delivered, slot));
             }
-            None => self.due.push((QueueName::DeadLetters, self.now)),
+            None => self.committed.due.push((QueueName::DeadLetters, self.now)),
         }
         Ok(())
     }
@@ -105,11 +101,6 @@ impl Whole<'_> {
         }
         Ok(())
     }
-
-    /// What is left to do once the transaction is committed.
-    fn committed(self) -> Committed {
-        Committed { held: self.held, due: self.due, written: self.written }
-    }
 }
 
 /// The tasks whose own items a transition writes.
@@ -120,9 +111,13 @@ fn tasks_of(transition: &Transition) -> impl Iterator<Item = TaskId> {
     })
 }
 
+/// What is left to do once the transaction is committed.
+#[derive(Default)]
 struct Committed {
     held: Vec<Held>,
+    /// When messages are due that are not delivered yet.
     due: Vec<(QueueName, Timestamp)>,
+    /// The tasks whose own items are written.
     written: Vec<TaskId>,
 }
 
@@ -201,14 +196,14 @@ impl<A: Runtime> Local<A> {
         }
         let queues = self.queues.clone();
         let received = move |tx: &Connection| {
-            let mut whole = Whole { tx, queues: &queues, now, held: Vec::new(), due: Vec::new(), written: Vec::new() };
+            let mut whole = Whole { tx, queues: &queues, now, committed: Committed::default() };
             let mut next = Vec::new();
             for (queue, was) in ready {
                 whole.receive_due(&queue)?;
                 let due = messages::next_due(tx, &queue)?;
                 next.push((queue, was, due));
             }
-            Ok((whole.committed(), next))
+            Ok((whole.committed, next))
         };
         let (queues, watches) = (self.queues.clone(), self.watches.clone());
         let deliver = move |(committed, next): (Committed, Vec<(QueueName, Timestamp, Option<Timestamp>)>)| {
@@ -316,9 +311,9 @@ impl<A: Runtime> Store for Local<A> {
     async fn settle(&self, task: TaskId, settlement: Settlement) -> Result<Settled, TableError> {
         let (now, queues) = (self.runtime.now(), self.queues.clone());
         let settle = move |tx: &Connection| {
-            let mut whole = Whole { tx, queues: &queues, now, held: Vec::new(), due: Vec::new(), written: Vec::new() };
+            let mut whole = Whole { tx, queues: &queues, now, committed: Committed::default() };
             let settled = settlement.carry_out(task, &mut whole, now)?;
-            Ok((settled, whole.committed()))
+            Ok((settled, whole.committed))
         };
         let (queues, watches) = (self.queues.clone(), self.watches.clone());
         let deliver = move |(settled, committed): (Settled, Committed)| {

@@ -13,7 +13,7 @@ use std::{
 use stepwell::{
     CallError, FailureKind, Runtime, TaskId, Timestamp,
     core::{
-        breaker::{self, Breaker, CLAIM_PROBE},
+        breaker::{self, Breaker},
         index::{IndexEntry, IndexPosition, Page},
         item::{Item, Key},
         message::{Outgoing, QueueName},
@@ -116,7 +116,7 @@ impl LimitedTable {
 
 impl Store for LimitedTable {
     async fn apply(&self, transition: &Transition) -> Result<Applied, TableError> {
-        if transition.name == CLAIM_PROBE {
+        if transition.name == "claim_probe" {
             return self.probe(transition);
         }
         let places = transition.writes.iter().map(|write| IndexPosition::of(&write.key, &self.store.item(&write.key)));

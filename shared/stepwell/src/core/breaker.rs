@@ -33,9 +33,6 @@ pub const FAILURES_WITHIN: Duration = Duration::from_secs(4 * 60);
 /// The time between two probes. It is also the shortest time for which other steps wait after the breaker has closed.
 pub const PROBE_EVERY: Duration = Duration::from_secs(10);
 
-/// The name of the transition by which a delivery becomes the probe. It is written out at [`claim_probe`], where a test looks for names.
-pub const CLAIM_PROBE: &str = "claim_probe";
-
 /// The longest time for which a step is parked. Its half is [`LONGEST_HIDDEN`](super::timer::LONGEST_HIDDEN), so in a long outage no
 /// parked message counts as in flight.
 pub const LONGEST_PARKED: Duration = Duration::from_secs(4 * 60);

@@ -8,9 +8,11 @@
     reason = "a test may fail loudly"
 )]
 
+use futures::FutureExt;
 use std::{
     collections::BTreeMap,
     path::PathBuf,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicI64, AtomicUsize, Ordering::SeqCst},
@@ -321,6 +323,26 @@ async fn message_of_a_long_wait_is_replaced_by_one() {
     work(&db, &clock, &done(), db.receive().await.unwrap().unwrap()).await;
     let task = Client::new(db.clone(), db.clone(), clock.clone()).snapshot(clock.task).await.unwrap().unwrap();
     assert_eq!(task.task.state, TaskState::Completed);
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_task_learns_of_its_end_and_of_nothing_before_or_else() {
+    let (folder, clock) = (Folder::new(), TestRuntime::new());
+    let file = File::open_on_caller(&folder.file(), &[SCHEMA], || false).unwrap();
+    let db = Local::new(file, clock.clone()).await.unwrap();
+    let client = Client::new(db.clone(), db.clone(), clock.clone());
+    for step in [0, 1] {
+        db.serve(StepQueue::new(graph::WORKFLOW, name(step)), serving(1));
+    }
+    let before = client.changed(clock.task);
+    client.start(&Graph::chain(2).workflow(), &serde_json::json!({}), None).await.unwrap();
+    assert_eq!(before.now_or_never(), Some(()), "the task was written");
+    let (mut ended, other) = (pin!(client.changed(clock.task)), client.changed(TaskId::new()));
+    work(&db, &clock, &done(), db.receive().await.unwrap().unwrap()).await;
+    assert_eq!((&mut ended).now_or_never(), None, "one step is done, and the task goes on");
+    work(&db, &clock, &done(), db.receive().await.unwrap().unwrap()).await;
+    assert_eq!((ended.now_or_never(), other.now_or_never()), (Some(()), None));
+    assert_eq!(client.changed(clock.task).now_or_never(), None, "it had ended before");
 }
 
 #[tokio::test]

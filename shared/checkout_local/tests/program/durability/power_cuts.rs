@@ -16,6 +16,7 @@ use crate::running::{self, Output};
 use fastrand::Rng;
 use std::{
     fs,
+    io::Read,
     os::unix::process::ExitStatusExt,
     path::Path,
     process::{Child, Command, Stdio},
@@ -29,7 +30,7 @@ use tempfile::{TempDir, tempdir};
 enum Until {
     /// So many checkouts are complete.
     Completed(usize),
-    /// SQLite has moved its log into the database and begun it anew. Its file is cut down then.
+    /// SQLite has moved its log into the database and begun it anew. Then its header has another number.
     LogBegunAnew,
 }
 
@@ -99,13 +100,12 @@ fn record_process(data: &Path, trace: &Path, until: Until, signal: &str, rng: &m
             let rng = rng.fork();
             scope.spawn(|| customers.buy(rng));
         }
-        let (begun, log, mut longest) = (Instant::now(), data.join("shop.sqlite-wal"), 0);
+        let (begun, log, mut first) = (Instant::now(), data.join("shop.sqlite-wal"), None);
         let mut is_over = || match until {
             Until::Completed(checkouts) => customers.completed() >= checkouts,
             Until::LogBegunAnew => {
-                let length = fs::metadata(&log).map_or(0, |log| log.len());
-                longest = longest.max(length);
-                length < longest
+                let header = log_header(&log);
+                header.is_some() && *first.get_or_insert(header) != header
             }
         };
         while !is_over() && begun.elapsed() < PATIENCE {
@@ -124,6 +124,13 @@ fn record_process(data: &Path, trace: &Path, until: Until, signal: &str, rng: &m
         assert!(status.success() || signal == "-KILL" && status.signal() == Some(SIGKILL), "{signal}: {status}");
     });
     assert_eq!(customers.into_told().1, [""; 0]);
+}
+
+/// The header of SQLite's log, if there is one. See <https://sqlite.org/fileformat2.html>, section 4.1.
+fn log_header(log: &Path) -> Option<[u8; 32]> {
+    let mut header = [0; 32];
+    fs::File::open(log).ok()?.read_exact(&mut header).ok()?;
+    Some(header)
 }
 
 /// strace, and the process that it traces. Both are killed when the test fails.
