@@ -124,7 +124,7 @@ enum Happened<'a> {
         /// The error after which it waits.
         #[serde(skip_serializing_if = "Option::is_none")]
         code: Option<String>,
-        /// When the next attempt is due.
+        /// When the next attempt is due, or the redrive by the engine.
         #[serde(skip_serializing_if = "Option::is_none")]
         due: Option<Timestamp>,
         /// How many attempts happened meanwhile that are not kept in full.
@@ -152,14 +152,13 @@ impl<'a> From<Span<'a>> for TimelineEntry<'a> {
 
 impl<'a> From<What<'a>> for Happened<'a> {
     fn from(what: What<'a>) -> Self {
-        let wait = |reason| Self::Wait { reason, code: None, due: None, attempts: None };
         match what {
             What::Started => Self::Started,
             What::Attempt(AttemptRecord { number, outcome, error, request_id, .. }) => {
                 Self::Attempt { number, outcome, code: error.map(|error| error.code), request_id }
             }
-            What::Wait(Wait::Queue) => wait("queue"),
-            What::Wait(Wait::Redrive) => wait("redrive"),
+            What::Wait(Wait::Queue) => Self::Wait { reason: "queue", code: None, due: None, attempts: None },
+            What::Wait(Wait::Redrive { due }) => Self::Wait { reason: "redrive", code: None, due, attempts: None },
             What::Wait(Wait::Backoff { code, due }) => {
                 Self::Wait { reason: "backoff", code, due: Some(due), attempts: None }
             }

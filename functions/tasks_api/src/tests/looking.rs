@@ -228,8 +228,10 @@ async fn timeline_says_what_happened_and_what_was_waited_for() {
 
     api.0.run_until(id, |snapshot| !snapshot.failed_steps().is_empty()).await.unwrap();
     let failed_at = api.snapshot(id).await.task.finished_at.unwrap().since(VirtualClock::START).as_secs();
+    assert_eq!(timeline(&api, id).await[4], format!("{failed_at}-... pay wait redrive"), "so far nobody has");
     api.0.skip(Duration::from_secs(30)).await;
     api.act(id, "redrive").await;
+    assert_eq!(timeline(&api, id).await[6], format!("{}-... pay wait queue", failed_at + 30));
     api.0.run(id).await.unwrap();
     let redriven_at = failed_at + 30;
     let rest = [

@@ -5,8 +5,9 @@
 use crate::core::{
     plan::StepPlan,
     record::{Action, ActionKind, AttemptRecord, Outcome, Refusal, StepRecord},
+    recovery::redrive_at,
     snapshot::TaskSnapshot,
-    state::{StepState, TaskStatus},
+    state::{StepState, TaskState, TaskStatus},
     timestamp::Timestamp,
 };
 
@@ -45,15 +46,18 @@ pub enum What<'a> {
 pub enum Wait {
     /// Its message was on its way, or behind others.
     Queue,
-    /// For its next attempt. Without a code it waits before an attempt: the service that it waits on is unavailable.
+    /// For its next attempt.
     Backoff {
-        /// The code of the error after which it waits.
+        /// The code of what it waits for: the error of the attempt before, or that the breaker of a service is open.
         code: Option<String>,
         /// When the next attempt is due.
         due: Timestamp,
     },
-    /// It had failed for good, until somebody redrove it or the engine did.
-    Redrive,
+    /// It has failed for good, until somebody redrives it or the engine does.
+    Redrive {
+        /// When the engine redrives it, if it does and has not yet.
+        due: Option<Timestamp>,
+    },
     /// For attempts that the audit trail does not keep in full.
     Omitted {
         /// Their number.
@@ -95,60 +99,98 @@ pub fn timeline(snapshot: &TaskSnapshot) -> Vec<Span<'_>> {
 
 /// Adds the attempts of a step, and the waits before, between and after them.
 fn of_step<'a>(snapshot: &'a TaskSnapshot, plan: &StepPlan, record: &'a StepRecord, spans: &mut Vec<Span<'a>>) {
-    let step = Some(record.name.as_str());
-    let mut wait = |from: Timestamp, until: Option<Timestamp>, why| {
-        if until.is_none_or(|until| from < until) {
-            spans.push(Span { step, from, until, what: What::Wait(why) });
-        }
-    };
     let attempts = record.all_attempts();
+    let mut waits = Waits { snapshot, record, spans };
     if let Some(ready) = ready_at(snapshot, plan) {
-        let waits_already = record.next_retry_at.filter(|_| record.state == StepState::Retrying);
-        match (attempts.first(), waits_already) {
-            (Some(first), _) => wait(ready, Some(first.started_at), Wait::Queue),
-            (None, Some(due)) => wait(ready, None, Wait::Backoff { code: None, due }),
-            (None, None) if record.state == StepState::Pending && snapshot.is_ready(plan) => {
-                wait(ready, None, Wait::Queue);
-            }
-            (None, None) => {}
+        match attempts.first() {
+            Some(first) => waits.add(ready, Some(first.started_at), Wait::Queue),
+            None => waits.lasting(plan, ready, None),
         }
     }
     for pair in attempts.windows(2) {
-        let [before, next] = pair else { continue };
-        let Some(from) = before.finished_at else { continue };
-        let until = next.started_at;
-        let omitted = next.number.saturating_sub(before.number + 1);
-        if omitted > 0 && !record.omitted_attempts.is_empty() {
-            wait(from, Some(until), Wait::Omitted { attempts: omitted });
-            continue;
+        if let [before, next] = pair
+            && let Some(from) = before.finished_at
+        {
+            waits.between(before, from, next);
         }
-        let code = || before.error.as_ref().map(|error| error.code.clone());
-        let queued = match before.next_retry_at {
-            Some(due) => {
-                wait(from, Some(due.min(until)), Wait::Backoff { code: code(), due });
-                due.min(until)
-            }
-            None if before.outcome == Outcome::Lost => from,
-            None => {
-                let redriven = redriven_at(snapshot, &record.name, from, until);
-                wait(from, Some(redriven), Wait::Redrive);
-                redriven
-            }
-        };
-        wait(queued, Some(until), Wait::Queue);
     }
-    if let (Some(last), StepState::Retrying) = (attempts.last(), record.state)
-        && let (Some(from), Some(due)) = (last.finished_at, record.next_retry_at)
+    if let Some(last) = attempts.last()
+        && let Some(from) = last.finished_at
     {
-        let code = last.error.as_ref().map(|error| error.code.clone());
-        wait(from, None, Wait::Backoff { code, due });
+        waits.lasting(plan, from, Some(last));
     }
     spans.extend(attempts.into_iter().map(|attempt| Span {
-        step,
+        step: Some(&record.name),
         from: attempt.started_at,
         until: attempt.finished_at,
         what: What::Attempt(attempt),
     }));
+}
+
+/// The waits of one step.
+struct Waits<'a, 'b> {
+    snapshot: &'a TaskSnapshot,
+    record: &'a StepRecord,
+    spans: &'b mut Vec<Span<'a>>,
+}
+
+impl Waits<'_, '_> {
+    fn add(&mut self, from: Timestamp, until: Option<Timestamp>, why: Wait) {
+        if until.is_none_or(|until| from < until) {
+            self.spans.push(Span { step: Some(&self.record.name), from, until, what: What::Wait(why) });
+        }
+    }
+
+    /// The waits between two attempts, the first of which ended at `from`.
+    fn between(&mut self, before: &AttemptRecord, from: Timestamp, next: &AttemptRecord) {
+        let until = next.started_at;
+        let omitted = next.number.saturating_sub(before.number + 1);
+        if omitted > 0 && !self.record.omitted_attempts.is_empty() {
+            return self.add(from, Some(until), Wait::Omitted { attempts: omitted });
+        }
+        let queued = match before.next_retry_at {
+            Some(due) => {
+                let code = before.error.as_ref().map(|error| error.code.clone());
+                self.add(from, Some(due.min(until)), Wait::Backoff { code, due });
+                due.min(until)
+            }
+            None if before.outcome == Outcome::Lost => from,
+            None => self.redriven(from, Some(until)),
+        };
+        self.add(queued, Some(until), Wait::Queue);
+    }
+
+    /// What the step waits for now, since `from`, when its last attempt ended or it could run.
+    fn lasting(&mut self, plan: &StepPlan, from: Timestamp, last: Option<&AttemptRecord>) {
+        match (self.record.state, self.record.next_retry_at) {
+            (StepState::Retrying, Some(due)) => {
+                let will_retry = last.is_some_and(|last| last.next_retry_at.is_some());
+                let from = if will_retry { from } else { self.redriven(from, None) };
+                let code = self.record.error.as_ref().map(|error| error.code.clone());
+                self.add(from, None, Wait::Backoff { code, due });
+            }
+            (StepState::Pending, _) if self.snapshot.is_ready(plan) => {
+                let from = if last.is_some() { self.redriven(from, None) } else { from };
+                self.add(from, None, Wait::Queue);
+            }
+            (StepState::Error, _) if self.snapshot.task.state == TaskState::Failed => {
+                self.add(from, None, Wait::Redrive { due: redrive_at(self.snapshot) });
+            }
+            _ => {}
+        }
+    }
+
+    /// Adds the wait of a step that had failed for good, until it was redriven. Answers with the end of that wait, which is the begin where
+    /// no redrive is on record.
+    fn redriven(&mut self, from: Timestamp, until: Option<Timestamp>) -> Timestamp {
+        let about = |action: &&Action| action.step.as_deref().is_none_or(|named| named == self.record.name);
+        let redrives = self.snapshot.task.actions.iter().filter(|action| action.what == ActionKind::Redrive);
+        let mut times = redrives.filter(about).map(|action| action.at);
+        let within = |at: &Timestamp| from <= *at && until.is_none_or(|until| *at <= until);
+        let Some(at) = times.rfind(within) else { return from };
+        self.add(from, Some(at), Wait::Redrive { due: None });
+        at
+    }
 }
 
 /// When everything that a step waits for was done. `None` where something is not, and for a compensation that waits for no other: when the
@@ -159,13 +201,6 @@ fn ready_at(snapshot: &TaskSnapshot, plan: &StepPlan) -> Option<Timestamp> {
     }
     let done = plan.depends_on.iter().map(|name| snapshot.step(name).and_then(|record| record.finished_at));
     done.collect::<Option<Vec<_>>>()?.into_iter().max()
-}
-
-/// When a step that had failed for good was redriven before this attempt; the attempt itself, if nobody is on record.
-fn redriven_at(snapshot: &TaskSnapshot, step: &str, from: Timestamp, until: Timestamp) -> Timestamp {
-    let about = |action: &&Action| action.step.as_deref().is_none_or(|named| named == step);
-    let redrives = snapshot.task.actions.iter().filter(|action| action.what == ActionKind::Redrive).filter(about);
-    redrives.map(|action| action.at).rfind(|at| from <= *at && *at <= until).unwrap_or(until)
 }
 
 #[cfg(test)]
@@ -187,6 +222,7 @@ mod tests {
     fn waits(attempts: Vec<AttemptRecord>, omitted: u32) -> Vec<(Timestamp, Option<Timestamp>, Wait)> {
         let mut of = snapshot(&[&[]], &[]);
         of.task.created_at = at(0);
+        of.steps[0].state = StepState::Complete;
         of.steps[0].attempts = attempts;
         of.steps[0].omitted_attempts = (omitted > 0).then(|| ("BUSY".to_owned(), omitted)).into_iter().collect();
         let spans = timeline(&of).into_iter();

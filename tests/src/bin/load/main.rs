@@ -86,6 +86,10 @@ async fn main() -> ExitCode {
     let patience = if chaos.is_some() { PATIENCE_WITH_FAULTS } else { PATIENCE };
     let cpu_before = cpu::of_functions(&stack);
     let mark = requests::mark(&stack);
+    assert!(
+        mark.is_some() || !options.floor,
+        "this stack records no requests, of which the floor is made. Start it by infra/local.sh up"
+    );
     let begin = Instant::now();
     let load = Load { chaos: chaos.as_ref(), patience, ..warming };
     let measured = load.run(&measured, "checkouts").await;

@@ -84,7 +84,10 @@ impl LoadReport<'_> {
             println!("  CPU of our functions     not measured: their processes are not on this machine");
             return;
         }
-        println!("  requests to AWS          {:>8.2} a checkout", self.requests_of(None));
+        match self.requests {
+            Some(_) => println!("  requests to AWS          {:>8.2} a checkout", self.requests_of(None)),
+            None => println!("  requests to AWS          not recorded by this stack"),
+        }
         println!("  CPU of our functions     {:>8.2} ms a checkout", self.cpu_ms());
         if let Some((wait, floor)) = &self.floor {
             let wait = wait.as_millis();
