@@ -1,0 +1,215 @@
+//! The texts for people.
+
+use super::answers::{Attempt, Bulk, ListedTask, Step, StepError, Task, TaskResult};
+use std::fmt::{self, Display, Formatter};
+
+/// A task in a list: one row.
+impl Display for ListedTask {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { task_id, workflow, status, created_at, .. } = self;
+        write!(f, "{task_id}  {created_at}  {status:<17}  {workflow}")?;
+        if !self.failed_steps.is_empty() {
+            write!(f, "  failed: {}", self.failed_steps.join(", "))?;
+        }
+        match (self.compensated, self.needs_person) {
+            (true, _) => f.write_str("  compensated"),
+            (false, true) => f.write_str("  needs a person"),
+            (false, false) => Ok(()),
+        }
+    }
+}
+
+/// A whole task: its steps, every attempt, who did what and why.
+impl Display for Task {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let closed = if self.compensated { ", compensated: closed for good" } else { "" };
+        writeln!(f, "task       {}", self.task_id)?;
+        writeln!(f, "workflow   {}", self.workflow)?;
+        writeln!(f, "status     {}{closed}", self.status)?;
+        writeln!(f, "started    {}", self.started_at)?;
+        if let Some(at) = &self.completed_at {
+            writeln!(f, "ended      {at}")?;
+        }
+        if let Some(at) = &self.redrives_at {
+            writeln!(f, "redrive    {at}, automatically")?;
+        }
+        if let Some(at) = &self.compensates_at {
+            writeln!(f, "compensate from {at} on, unless it is redriven before")?;
+        }
+        if let Some(newer) = &self.newer_format {
+            let (written, needs) = (newer.written, newer.needs);
+            writeln!(
+                f,
+                "newer      a newer version wrote it, in format {written}: a version that reads {needs} may act on it"
+            )?;
+        }
+        for warning in &self.warnings {
+            let (step, code, message) = (&warning.step, &warning.code, &warning.message);
+            writeln!(f, "warning    {step} failed, and the task goes on without it: {code}: {message}")?;
+        }
+        for refusal in &self.refusals {
+            let (step, at, error) = (&refusal.step, &refusal.at, &refusal.error);
+            writeln!(f, "refused    a cancellation, by {step} at {at}: {error}")?;
+        }
+        for (heading, steps) in self.lists() {
+            writeln!(f, "\n{heading}")?;
+            steps.iter().try_for_each(|step| write!(f, "{step}"))?;
+        }
+        if !self.actions.is_empty() {
+            writeln!(f, "\nwhat was done to it")?;
+        }
+        for action in &self.actions {
+            let step = action.step.as_ref().map(|step| format!(" {step}")).unwrap_or_default();
+            writeln!(f, "  {}  {}{step}  by {}: {}", action.at, action.what, action.who, action.why)?;
+        }
+        Ok(())
+    }
+}
+
+impl Task {
+    /// The steps and the compensations, where there are any, each with its heading.
+    fn lists(&self) -> impl Iterator<Item = (&'static str, &[Step])> {
+        let lists = [("steps", self.steps.as_slice()), ("compensations", self.compensations.as_slice())];
+        lists.into_iter().filter(|(_, steps)| !steps.is_empty())
+    }
+
+    /// Whether nothing follows by itself.
+    pub(super) fn has_ended(&self) -> bool {
+        let runs = matches!(self.status.as_str(), "pending" | "in_progress" | "compensating");
+        !runs && self.redrives_at.is_none() && (self.compensated || self.compensates_at.is_none())
+    }
+
+    /// The graph as text: each step with those that it depends on.
+    pub(super) fn graph(&self) -> String {
+        let mut text = String::new();
+        for (heading, steps) in self.lists() {
+            let width = steps.iter().map(|step| step.name.len()).max().unwrap_or_default();
+            let statuses = steps.iter().map(|step| step.status.len()).max().unwrap_or_default();
+            text.push_str(&format!("{heading}\n"));
+            for Step { name, status, depends_on, .. } in steps {
+                let after =
+                    if depends_on.is_empty() { String::new() } else { format!("after {}", depends_on.join(", ")) };
+                let row = format!("  {name:<width$}  {status:<statuses$}  {after}");
+                text.push_str(row.trim_end());
+                text.push('\n');
+            }
+        }
+        text
+    }
+
+    /// The graph in Mermaid's words.
+    pub(super) fn mermaid(&self) -> String {
+        let mut text = "flowchart TD\n".to_owned();
+        for (heading, steps) in self.lists() {
+            text.push_str(&format!("  subgraph {heading}\n"));
+            // A prefix, because some names are words of Mermaid's, such as `end`; and a step and a compensation may have one name.
+            let prefix = heading.get(..1).unwrap_or_default();
+            for Step { name, status, .. } in steps {
+                text.push_str(&format!("    {prefix}_{name}[\"{name}<br/>{status}\"]:::{}\n", class(status)));
+            }
+            for Step { name, depends_on, .. } in steps {
+                for dependency in depends_on {
+                    text.push_str(&format!("    {prefix}_{dependency} --> {prefix}_{name}\n"));
+                }
+            }
+            text.push_str("  end\n");
+        }
+        text.push_str("  classDef done fill:#d3f0d8,stroke:#2e7d32\n");
+        text.push_str("  classDef failed fill:#f8d0d0,stroke:#c62828\n");
+        text.push_str("  classDef open fill:#fff3cd,stroke:#b58900\n");
+        text.push_str("  classDef waiting fill:#eeeeee,stroke:#888888\n");
+        text
+    }
+}
+
+/// The class of a step in the graph.
+fn class(status: &str) -> &'static str {
+    match status {
+        "complete" | "resolved_manually" => "done",
+        "error" => "failed",
+        "in_progress" | "retrying" => "open",
+        _ => "waiting",
+    }
+}
+
+/// A step and its attempts.
+impl Display for Step {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "  {:<20} {}", self.name, self.status)?;
+        // It may have had no attempt that would tell: its service is out.
+        if self.status == "retrying" {
+            if let Some(at) = &self.next_retry_at {
+                write!(f, "  until {at}")?;
+            }
+            if let Some(error) = &self.error {
+                write!(f, "  {error}")?;
+            }
+        }
+        writeln!(f)?;
+        self.attempts.iter().try_for_each(|attempt| writeln!(f, "    {attempt}"))
+    }
+}
+
+impl Display for Attempt {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{:>2}  {}  {}", self.number, self.started_at, self.outcome)?;
+        if let Some(millis) = self.duration_ms {
+            write!(f, " ({millis} ms)")?;
+        }
+        if let Some(error) = &self.error {
+            write!(f, "  {error}")?;
+        }
+        self.next_retry_at.as_ref().map_or(Ok(()), |at| write!(f, "  next at {at}"))
+    }
+}
+
+impl Display for StepError {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)
+    }
+}
+
+impl Bulk {
+    /// How far it is.
+    pub(super) fn progress(&self) -> String {
+        let refused = self.refused.iter().map(|(reason, count)| format!(", {count} refused: {reason}"));
+        let end = self.expected_end.as_ref().map(|end| format!("; until about {}", to_the_minute(end)));
+        let Self { status, done, expected_count, .. } = self;
+        format!("{status}: {done} of {expected_count} done{}{}", refused.collect::<String>(), end.unwrap_or_default())
+    }
+
+    /// How many tasks it has reached, of how many.
+    pub(super) fn part(&self) -> (u64, u64) {
+        (self.done.saturating_add(self.refused.values().sum()), self.expected_count)
+    }
+}
+
+/// A bulk action: what it is, and how far.
+impl Display for Bulk {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let filter = self.filter.iter().map(|(name, value)| format!(" {name}={}", text(value)));
+        let Self { bulk_id, started_at, action, who, why, .. } = self;
+        writeln!(f, "{bulk_id}  {started_at}  {action}{}  by {who}: {why}", filter.collect::<String>())?;
+        write!(f, "  {}", self.progress())
+    }
+}
+
+/// What became of a task.
+impl Display for TaskResult {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let reason = self.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        write!(f, "{}  {}{reason}", self.task_id, self.result)
+    }
+}
+
+/// A moment in RFC 3339 without its seconds.
+fn to_the_minute(moment: &str) -> String {
+    moment.get(..16).map_or_else(|| moment.to_owned(), |minute| format!("{minute}Z"))
+}
+
+/// A number and what it counts.
+pub(super) fn counted(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}
