@@ -250,7 +250,7 @@ look_up_open_tasks() {
 
 # The commands that show what look_up_open_tasks has counted.
 show_open_tasks() {
-  printf '  infra/tasks.sh --stage %s list --status %s\n' "$stage" pending "$stage" compensating \
+  printf '  cargo stepwell list --stage %s --status %s\n' "$stage" pending "$stage" compensating \
     "$stage" 'error --compensated false'
 }
 

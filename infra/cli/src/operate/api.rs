@@ -4,13 +4,15 @@ use super::{
     aws::{Aws, client, root_cause},
     failure::{Failure, Kind},
 };
+use checkout_demo::Refused;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{
     Client, Method, Response, StatusCode, Url,
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue},
 };
 use serde::{Deserialize, de::DeserializeOwned};
-use std::{fmt::Write, time::Duration};
+use serde_json::Value;
+use std::fmt::Write;
 use uuid::Uuid;
 
 /// What is written as `%XX` in a path and in a query: all but what SigV4 leaves as it is.
@@ -38,6 +40,8 @@ pub(super) enum Caller {
     Owner(Token, Option<String>),
     /// The owner of these credentials.
     Signed(Box<Aws>),
+    /// A customer, who needs neither.
+    Customer,
 }
 
 /// A token. It is never printed.
@@ -105,6 +109,11 @@ impl Api {
         Ok(Self { url: url.trim_end_matches('/').to_owned(), http: client(is_local)?, caller, options, start })
     }
 
+    /// The same API, asked by a customer.
+    pub(super) fn as_customer(self) -> Self {
+        Self { caller: Caller::Customer, ..self }
+    }
+
     pub(super) async fn get(&self, path: &[&str], query: &[(&str, String)]) -> Result<Answer, Failure> {
         self.ask(Method::GET, path, query, None, None).await
     }
@@ -140,17 +149,28 @@ impl Api {
         body: Option<String>,
         key: Option<&str>,
     ) -> Result<Answer, Failure> {
-        let changes = body.is_some();
-        let mut url = self.url.clone();
+        let mut target = String::new();
         for segment in path {
-            url.extend(["/", &utf8_percent_encode(segment, RESERVED).to_string()]);
+            target.extend(["/", &utf8_percent_encode(segment, RESERVED).to_string()]);
         }
         for (place, (name, value)) in query.iter().enumerate() {
             let mark = if place == 0 { '?' } else { '&' };
             // A text can always be written to.
-            let _ = write!(url, "{mark}{name}={}", utf8_percent_encode(value, RESERVED));
+            let _ = write!(target, "{mark}{name}={}", utf8_percent_encode(value, RESERVED));
         }
-        let mut request = self.http.request(method, url);
+        self.send(method, &target, body, key).await
+    }
+
+    /// Sends a request to a path with its query, and reads the answer.
+    async fn send(
+        &self,
+        method: Method,
+        target: &str,
+        body: Option<String>,
+        key: Option<&str>,
+    ) -> Result<Answer, Failure> {
+        let changes = method != Method::GET;
+        let mut request = self.http.request(method, format!("{}{target}", self.url));
         if let Some(body) = body {
             request = request.header(CONTENT_TYPE, "application/json").body(body);
         }
@@ -167,6 +187,7 @@ impl Api {
                 }
             }
             Caller::Signed(aws) => aws.sign("execute-api", &mut request)?,
+            Caller::Customer => {}
         }
         let response = self.http.execute(request).await.map_err(|error| self.no_answer(&error, changes))?;
         let status = response.status();
@@ -188,7 +209,7 @@ impl Api {
     }
 
     /// What an answer that is not the one asked for has to say.
-    fn refused(&self, status: StatusCode, wait: Option<Duration>, text: String) -> Failure {
+    fn refused(&self, status: StatusCode, wait: Option<u64>, text: String) -> Failure {
         let refusal: Option<Refusal> = serde_json::from_str(&text).ok();
         let is_json = refusal.is_some();
         let (error, details) = refusal.map_or((None, Vec::new()), |refusal| (refusal.error, refusal.details));
@@ -199,9 +220,6 @@ impl Api {
             message.push_str(&format!("\n  {path}: {why}"));
         }
         message.push_str(&format!(" ({})", status.as_u16()));
-        if let Some(wait) = wait {
-            message.push_str(&format!("; it may be asked again in {} s", wait.as_secs()));
-        }
         let kind = match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 message.push_str("\n  ");
@@ -209,7 +227,7 @@ impl Api {
                     Caller::Owner(..) => {
                         "Is this the folder of the shop that runs there? Its file operator-token is what it lets in"
                     }
-                    Caller::Token(_) | Caller::Signed(_) => {
+                    Caller::Token(_) | Caller::Signed(_) | Caller::Customer => {
                         "Does the stack want tokens (--token) or AWS credentials, and may yours do execute-api:Invoke?"
                     }
                 });
@@ -219,12 +237,29 @@ impl Api {
             _ if status.is_server_error() => Kind::NoAnswer,
             _ => Kind::Refused,
         };
-        Failure::new(kind, message).with_answer(is_json.then_some(text))
+        Failure { retry_after: wait, ..Failure::new(kind, message).with_answer(is_json.then_some(text)) }
     }
 }
 
-/// When it may be asked again, if it says so.
-fn retry_after(response: &Response) -> Option<Duration> {
-    let seconds = response.headers().get("retry-after")?.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds))
+/// The seconds after which it may be asked again, if it says so.
+fn retry_after(response: &Response) -> Option<u64> {
+    response.headers().get("retry-after")?.to_str().ok()?.parse().ok()
+}
+
+/// The customers' side of the same API, for the demo.
+impl checkout_demo::Shop for Api {
+    async fn get(&self, path: &str) -> Result<Value, Refused> {
+        self.send(Method::GET, path, None, None).await?.read().map_err(Refused::from)
+    }
+
+    async fn post(&self, path: &str, body: String) -> Result<Value, Refused> {
+        let body = Some(body).filter(|body| !body.is_empty());
+        self.send(Method::POST, path, body, None).await?.read().map_err(Refused::from)
+    }
+}
+
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Self {
+        Self { why: failure.message, retry_after: failure.retry_after }
+    }
 }

@@ -41,14 +41,16 @@ pub(super) enum Kind {
 #[derive(Debug)]
 pub struct Failure {
     pub(super) kind: Kind,
-    message: String,
+    pub(super) message: String,
+    /// The seconds after which the API may be asked again, if it says so.
+    pub(super) retry_after: Option<u64>,
     /// The API's answer, if that is JSON.
     pub(super) answer: Option<String>,
 }
 
 impl Failure {
     pub(super) fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), answer: None }
+        Self { kind, message: message.into(), retry_after: None, answer: None }
     }
 
     pub(super) fn refused(message: impl Into<String>) -> Self {
@@ -80,6 +82,7 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.message)?;
+        self.retry_after.map_or(Ok(()), |seconds| write!(f, "; it may be asked again in {seconds} s"))
     }
 }

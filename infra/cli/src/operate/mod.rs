@@ -20,7 +20,9 @@ pub use failure::{EXIT_CODES, Failure};
 pub use logs::Options as LogOptions;
 pub use target::Target;
 
+use checkout_demo::DemoError;
 use clap::{Args, Subcommand};
+use failure::Kind;
 use std::{num::NonZeroU32, path::Path};
 
 /// A command for operators.
@@ -70,6 +72,14 @@ pub enum Command {
         mermaid: bool,
         #[command(flatten)]
         to: Common,
+    },
+    /// Take six checkouts through a stack, and show every step of them as it happens
+    ///
+    /// It buys, so it is for a stack that sells nothing real. `checkout_local demo` does the same on one machine.
+    #[command(after_long_help = EXIT_CODES)]
+    Demo {
+        #[command(flatten)]
+        target: Target,
     },
     /// Print what the functions of a stack log, the oldest line first: when, the step or the function, the line
     #[command(after_long_help = EXIT_CODES)]
@@ -277,6 +287,13 @@ async fn perform(root: Option<&Path>, command: &Command) -> Result<(), Failure> 
         Command::Graph { task, mermaid, to } => {
             tasks::graph(&to.target.api(root).await?, task, *mermaid, to.json).await
         }
+        Command::Demo { target } => {
+            let customers = target.customers(root).await?;
+            checkout_demo::play(&customers).await.map_err(|error| match error {
+                DemoError::Wrong { .. } => Failure::refused(error.to_string()),
+                DemoError::Output(_) => Failure::new(Kind::Unread, ""),
+            })
+        }
         Command::Logs(options) => logs::run(root, options).await,
         Command::Redrive(options) => bulk::one_or_many(root, "redrive", options).await,
         Command::Cancel(options) => bulk::one_or_many(root, "cancel", options).await,
@@ -315,7 +332,7 @@ impl Command {
             | Self::Ship { to, .. }
             | Self::Resend { to, .. } => to.json,
             Self::Redrive(options) | Self::Cancel(options) | Self::Compensate(options) => options.prints_json(),
-            Self::Logs(_) => false,
+            Self::Demo { .. } | Self::Logs(_) => false,
         }
     }
 }

@@ -26,6 +26,9 @@ const URL_FILE: &str = "operators-url";
 /// The file with the operators' token.
 const TOKEN_FILE: &str = "operator-token";
 
+/// What to look at if nothing answers at a URL that was said.
+const RUNS: &str = "Is that its base URL, and does it run?";
+
 /// Which shop.
 #[derive(Clone, Debug, Args)]
 pub struct Target {
@@ -118,7 +121,7 @@ impl Target {
                     Some(token) => Caller::Token(Token::new(token)?),
                     None => Caller::Signed(Box::new(Aws::of_environment(self.region.clone()).await?)),
                 };
-                (url.to_owned(), caller, "Is that its base URL, and does it run?".to_owned())
+                (url.to_owned(), caller, RUNS.to_owned())
             }
         };
         let caller = match (&self.token, caller) {
@@ -126,6 +129,22 @@ impl Target {
             (_, caller) => caller,
         };
         Api::new(&url, caller, self.options(), start)
+    }
+
+    /// Finds the API of a stack's customers.
+    ///
+    /// # Errors
+    /// It does not run, or no stack is said.
+    pub(super) async fn customers(&self, root: Option<&Path>) -> Result<Api, Failure> {
+        match self.place() {
+            Place::Url(url) => Api::new(url, Caller::Customer, self.options(), RUNS.to_owned()),
+            Place::LocalStack | Place::Stage(_) => Ok(self.api(root).await?.as_customer()),
+            Place::Data(_) => Err(Failure::new(
+                Kind::Usage,
+                "one machine has a demo with a shop of its own: cargo run -p checkout_local -- demo. For a stack say --stage STAGE or \
+                 --url URL",
+            )),
+        }
     }
 
     /// The stack whose logs are asked for, and who asks.

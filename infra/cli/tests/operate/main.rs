@@ -204,6 +204,7 @@ fn token_that_is_not_the_shops_ends_with_4_and_is_not_printed() {
 #[test_case(&["show", UNKNOWN, "--reason", "why"], "unexpected argument '--reason'")]
 #[test_case(&["list", "--url", "ftp"], "'ftp' is no URL")]
 #[test_case(&["logs"], "say --stage STAGE")]
+#[test_case(&["demo"], "checkout_local -- demo")]
 #[test_case(&["logs", "no id", "--stage", "dev"], "is not a task id")]
 fn command_that_makes_no_sense_ends_with_2(arguments: &[&str], why: &str) {
     run(command().args(arguments).args(["--token", "x"].iter().take(if arguments.contains(&"ftp") { 2 } else { 0 })))
@@ -344,6 +345,17 @@ fn logs_of_a_stack_are_printed_by_time_with_the_step_that_they_are_of() {
     on_aws(&aws, &["logs", "--function", "no_such", "--stage", "dev"])
         .expect(2)
         .says("There are: checkout-validate_cart, ");
+}
+
+#[test]
+fn demo_takes_six_checkouts_through_a_shop_and_says_what_becomes_of_each() {
+    let shop = Shop::start();
+    let demo = run(command().args(["demo", "--url", &format!("http://{}", shop.customers)])).expect(0);
+    assert_eq!(demo.stdout.matches("   As it should be: ").count(), 6, "{demo:?}");
+    assert!(demo.stdout.ends_with("\nAll 6 checkouts went as they should.\n"), "{demo:?}");
+    assert!(demo.stdout.contains("process_payment    attempt 3  done ("), "{demo:?}");
+    let nobody = Scripted::new(&[(404, r#"{"error": "There is no such path"}"#)]);
+    run(command().args(["demo", "--url", &nobody.url])).expect(1).says("6 of 6 checkouts did not go as they should");
 }
 
 #[test_case("bash", "complete -F _stepwell")]

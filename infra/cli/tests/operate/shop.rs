@@ -77,7 +77,7 @@ pub(crate) struct Shop {
     process: Child,
     /// It is kept open, so that the program can print.
     _output: BufReader<ChildStdout>,
-    customers: String,
+    pub(crate) customers: String,
 }
 
 impl Shop {
