@@ -288,7 +288,7 @@ stepwell() {
 
 # That workflows, steps, settings, template and events fit together, before minutes are spent on a build.
 check_project() {
-  begin check "Checking the workflows and all that has to fit to them; the first time the check is compiled, about a minute"
+  begin check "Checking the workflows and all that has to fit to them; the first time the check is compiled, two minutes or so"
   stepwell check >&2 || die "the workflows and what belongs to them do not fit together, see above"
 }
 

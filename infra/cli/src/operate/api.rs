@@ -110,7 +110,7 @@ impl Api {
     }
 
     /// The same API, asked by a customer.
-    pub(super) fn as_customer(self) -> Self {
+    pub(super) fn for_customers(self) -> Self {
         Self { caller: Caller::Customer, ..self }
     }
 

@@ -138,7 +138,7 @@ impl Target {
     pub(super) async fn customers(&self, root: Option<&Path>) -> Result<Api, Failure> {
         match self.place() {
             Place::Url(url) => Api::new(url, Caller::Customer, self.options(), RUNS.to_owned()),
-            Place::LocalStack | Place::Stage(_) => Ok(self.api(root).await?.as_customer()),
+            Place::LocalStack | Place::Stage(_) => Ok(self.api(root).await?.for_customers()),
             Place::Data(_) => Err(Failure::new(
                 Kind::Usage,
                 "one machine has a demo with a shop of its own: cargo run -p checkout_local -- demo. For a stack say --stage STAGE or \
