@@ -42,6 +42,9 @@ pub struct Options {
     /// Go on until Ctrl-C
     #[arg(long)]
     follow: bool,
+    /// Print each line as a JSON object: `at`, `function`, `message`
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     target: Target,
 }
@@ -69,7 +72,11 @@ pub(super) async fn run(root: Option<&Path>, options: &Options) -> Result<(), Fa
         news.retain(|line| options.function.is_none() || wanted.iter().any(|function| function.shown == line.shown));
         news.sort_by_key(|line| line.moment);
         for Line { moment, shown, message } in &news {
-            print(format_args!("{} {shown:<width$} {}", Timestamp::from_millis(*moment), message.trim_end()))?;
+            let (at, message) = (Timestamp::from_millis(*moment), message.trim_end());
+            match options.json {
+                true => print(json!({"at": at.to_string(), "function": shown, "message": message}))?,
+                false => print(format_args!("{at} {shown:<width$} {message}"))?,
+            }
         }
         match (news.is_empty(), options.follow) {
             (true, false) => return Ok(()),

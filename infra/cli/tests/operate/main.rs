@@ -342,6 +342,10 @@ fn logs_of_a_stack_are_printed_by_time_with_the_step_that_they_are_of() {
     assert!(requests[0].contains(r#""logGroupName":"/aws/lambda/stepwell-dev-checkout""#), "{requests:?}");
     assert!(requests[0].contains(&format!(r#""filterPattern":"\"{task}\"""#)), "{requests:?}");
     assert!(requests[1].contains(r#""nextToken":"more""#), "{requests:?}");
+    let aws = Scripted::new(&[(200, &page(1_000, "")), (200, r#"{"events": []}"#)]);
+    let line =
+        on_aws(&aws, &["logs", task, "--json", "--function", "validate_cart", "--stage", "dev"]).expect(0).json();
+    assert_eq!((&line["at"], &line["function"]), (&json!("1970-01-01T00:00:01.000Z"), &json!("validate_cart")));
     on_aws(&aws, &["logs", "--function", "no_such", "--stage", "dev"])
         .expect(2)
         .says("There are: checkout-validate_cart, ");
