@@ -11,7 +11,7 @@ use super::{
 };
 use clap::Args;
 use serde_json::{Map, Value, json};
-use std::{num::NonZeroU32, path::Path, time::Duration};
+use std::{num::NonZeroU32, time::Duration};
 use tokio::{signal::ctrl_c, time::sleep};
 
 /// The progress of a bulk action is asked for each few seconds; the engine carries it on each minute.
@@ -42,17 +42,16 @@ pub struct OneOrMany {
 }
 
 impl OneOrMany {
-    pub(super) fn prints_json(&self) -> bool {
-        self.to.json
+    pub(super) fn to(&self) -> &Common {
+        &self.to
     }
 }
 
-pub(super) async fn one_or_many(root: Option<&Path>, action: &str, options: &OneOrMany) -> Result<(), Failure> {
+pub(super) async fn one_or_many(api: &Api, action: &str, options: &OneOrMany) -> Result<(), Failure> {
     let OneOrMany { task, reason, to, .. } = options;
-    let api = to.target.api(root).await?;
     match task {
-        Some(task) => tasks::act(&api, task, action, reason.as_deref().unwrap_or_default(), to.json).await,
-        None => many(&api, action, options).await,
+        Some(task) => tasks::act(api, task, action, reason.as_deref().unwrap_or_default(), to.json).await,
+        None => many(api, action, options).await,
     }
 }
 
@@ -62,19 +61,13 @@ async fn many(api: &Api, action: &str, options: &OneOrMany) -> Result<(), Failur
     let OneOrMany { filter, reason, dry_run, yes, pace, to, .. } = options;
     let filter: Map<String, Value> =
         filter.fields().into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
-    let mut body = json!({"action": action, "filter": filter, "reason": reason.as_deref().unwrap_or("only counted")});
-    let mut add = |name: &str, value: Value| body.as_object_mut().map(|body| body.insert(name.to_owned(), value));
-    if let Some(pace) = pace {
-        add("pace", pace.get().into());
+    let reason = reason.as_deref().unwrap_or("only counted");
+    let mut body = json!({"action": action, "filter": filter, "reason": reason, "pace": pace});
+    let counted_now = api.post(&PATH, body.to_string()).await?;
+    if *dry_run && to.json {
+        return print(counted_now.text);
     }
-    let counted_before = {
-        let answer = api.post(&PATH, body.to_string()).await?;
-        if *dry_run && to.json {
-            return print(answer.text);
-        }
-        answer
-    };
-    let DryRun { count, or_more, sample } = counted_before.read()?;
+    let DryRun { count, or_more, sample } = counted_now.read()?;
     // Whoever answers the question has to see what it is about.
     if !yes {
         sample.iter().for_each(say);
@@ -91,10 +84,10 @@ async fn many(api: &Api, action: &str, options: &OneOrMany) -> Result<(), Failur
         let them = if count == 1 { "it" } else { "them" };
         confirm(&format!("{} {them}?", capitalized(action)))?;
     }
-    let mut add = |name: &str, value: Value| body.as_object_mut().map(|body| body.insert(name.to_owned(), value));
-    add("dry_run", false.into());
-    add("expected_count", count.into());
-    add("or_more", or_more.into());
+    if let Some(fields) = body.as_object_mut() {
+        let agreed = [("dry_run", json!(false)), ("expected_count", json!(count)), ("or_more", json!(or_more))];
+        fields.extend(agreed.map(|(name, value)| (name.to_owned(), value)));
+    }
     let begun = api.post_once(&PATH, body.to_string()).await?;
     follow(api, begun, to.json).await
 }

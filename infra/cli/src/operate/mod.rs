@@ -278,15 +278,12 @@ pub fn run(root: Option<&Path>, command: &Command) -> Result<(), Failure> {
 }
 
 async fn perform(root: Option<&Path>, command: &Command) -> Result<(), Failure> {
+    let api = async |to: &Common| to.target.api(root).await;
     match command {
-        Command::List { filter, limit, to } => tasks::list(&to.target.api(root).await?, filter, *limit, to.json).await,
-        Command::Show { task, to } => tasks::show(&to.target.api(root).await?, task, to.json).await,
-        Command::Watch { task, every, to } => {
-            watch::watch(&to.target.api(root).await?, task.as_deref(), *every, to.json).await
-        }
-        Command::Graph { task, mermaid, to } => {
-            tasks::graph(&to.target.api(root).await?, task, *mermaid, to.json).await
-        }
+        Command::List { filter, limit, to } => tasks::list(&api(to).await?, filter, *limit, to.json).await,
+        Command::Show { task, to } => tasks::show(&api(to).await?, task, to.json).await,
+        Command::Watch { task, every, to } => watch::watch(&api(to).await?, task.as_deref(), *every, to.json).await,
+        Command::Graph { task, mermaid, to } => tasks::graph(&api(to).await?, task, *mermaid, to.json).await,
         Command::Demo { target } => {
             let customers = target.customers(root).await?;
             checkout_demo::play(&customers).await.map_err(|error| match error {
@@ -295,24 +292,22 @@ async fn perform(root: Option<&Path>, command: &Command) -> Result<(), Failure> 
             })
         }
         Command::Logs(options) => logs::run(root, options).await,
-        Command::Redrive(options) => bulk::one_or_many(root, "redrive", options).await,
-        Command::Cancel(options) => bulk::one_or_many(root, "cancel", options).await,
-        Command::Compensate(options) => bulk::one_or_many(root, "compensate", options).await,
-        Command::Bulk { bulk, to } => bulk::show(&to.target.api(root).await?, bulk.as_deref(), to.json).await,
-        Command::Results { bulk, to } => bulk::results(&to.target.api(root).await?, bulk, to.json).await,
-        Command::Stop { bulk, why, to } => bulk::stop(&to.target.api(root).await?, bulk, &why.reason, to.json).await,
-        Command::Resolve { task, why, to } => {
-            tasks::act(&to.target.api(root).await?, task, "resolve", &why.reason, to.json).await
-        }
+        Command::Redrive(options) => bulk::one_or_many(&api(options.to()).await?, "redrive", options).await,
+        Command::Cancel(options) => bulk::one_or_many(&api(options.to()).await?, "cancel", options).await,
+        Command::Compensate(options) => bulk::one_or_many(&api(options.to()).await?, "compensate", options).await,
+        Command::Bulk { bulk, to } => bulk::show(&api(to).await?, bulk.as_deref(), to.json).await,
+        Command::Results { bulk, to } => bulk::results(&api(to).await?, bulk, to.json).await,
+        Command::Stop { bulk, why, to } => bulk::stop(&api(to).await?, bulk, &why.reason, to.json).await,
+        Command::Resolve { task, why, to } => tasks::act(&api(to).await?, task, "resolve", &why.reason, to.json).await,
         Command::ResolveStep { task, step, result, attempts_checked, why, to } => {
             // Before anything is asked.
             let result = tasks::given_result(result)?;
-            let api = to.target.api(root).await?;
+            let api = api(to).await?;
             tasks::resolve_step(&api, (task, step), &result, *attempts_checked, &why.reason, to.json).await
         }
-        Command::Ship { order, why, to } => tasks::ship(&to.target.api(root).await?, order, &why.reason, to.json).await,
+        Command::Ship { order, why, to } => tasks::ship(&api(to).await?, order, &why.reason, to.json).await,
         Command::Resend { order, email, why, to } => {
-            tasks::resend(&to.target.api(root).await?, order, email.as_deref(), &why.reason, to.json).await
+            tasks::resend(&api(to).await?, order, email.as_deref(), &why.reason, to.json).await
         }
     }
 }
@@ -331,7 +326,7 @@ impl Command {
             | Self::ResolveStep { to, .. }
             | Self::Ship { to, .. }
             | Self::Resend { to, .. } => to.json,
-            Self::Redrive(options) | Self::Cancel(options) | Self::Compensate(options) => options.prints_json(),
+            Self::Redrive(options) | Self::Cancel(options) | Self::Compensate(options) => options.to().json,
             Self::Demo { .. } | Self::Logs(_) => false,
         }
     }

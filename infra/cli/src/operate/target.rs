@@ -10,6 +10,7 @@ use clap::Args;
 use std::{
     collections::BTreeMap,
     env, fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -176,14 +177,17 @@ fn stack(stage: &str) -> String {
 fn of_data(data: &Path) -> Result<(String, Token), Failure> {
     let file = |name| {
         let path = data.join(name);
-        fs::read_to_string(&path).map_err(|error| {
-            let text = format!(
-                "no shop runs with the data folder {}: {}: {error}. {}; or say which shop: --data FOLDER, --stage STAGE, --url URL",
-                data.display(),
-                path.display(),
-                how_to_serve(data)
-            );
-            Failure::new(Kind::NoAnswer, text)
+        fs::read_to_string(&path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => Failure::new(
+                Kind::NoAnswer,
+                format!(
+                    "no shop runs with the data folder {}: there is no file {name}. {}; or say which shop: --data FOLDER, --stage \
+                     STAGE, --url URL",
+                    data.display(),
+                    how_to_serve(data)
+                ),
+            ),
+            _ => Failure::new(Kind::NotLetIn, format!("{}: {error}", path.display())),
         })
     };
     let url = file(URL_FILE)?;

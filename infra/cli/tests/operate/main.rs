@@ -12,7 +12,12 @@ mod shop;
 
 use serde_json::{Value, json};
 use shop::{Scripted, Shop, command, repository, run, until};
-use std::fs;
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{BufRead, BufReader},
+    process::Stdio,
+};
 use test_case::test_case;
 
 /// A valid id without a task.
@@ -96,12 +101,11 @@ fn actions_on_a_task_say_what_it_is_now_and_the_audit_trail_has_who_and_why() {
     resolve("{paid}").expect(2).says("--result {paid}: is not JSON");
     resolve("@no/such/file").expect(2).says("--result @no/such/file: No such file");
     resolve(r#"{"paid": 1}"#).expect(1).says("/result").says("(422)");
-    shop.operate(&["resolve-step", &other, "process_payment", "--result", "{}", "--reason", "why"]).expect(1);
     shop.operate(&["resolve", &other, "--reason", "settled by phone"]).expect(0).prints("is resolved_manually now");
 }
 
 #[test]
-fn result_given_by_hand_keeps_its_digits() {
+fn result_given_by_hand_keeps_its_digits_and_wants_the_attempts_checked() {
     let shop = Shop::start();
     let (bought, failed) = (shop.buy("success"), shop.buy("card_declined"));
     let steps = shop.operate(&["show", &bought, "--json"]).expect(0).json()["steps"].clone();
@@ -112,6 +116,8 @@ fn result_given_by_hand_keeps_its_digits() {
     let given = format!("@{}", file.display());
     let arguments =
         ["resolve-step", &failed, "process_payment", "--result", &given, "--reason", "by hand", "--attempts-checked"];
+    let unchecked = arguments.split_last().unwrap().1;
+    shop.operate(unchecked).expect(1).says("Make sure that no attempt had an effect");
     shop.operate(&arguments).expect(0).prints(&failed);
     shop.operate(&["show", &failed, "--json"]).expect(0).prints(r#""amount_charged":100.00"#);
 }
@@ -145,24 +151,32 @@ fn what_does_not_exist_ends_with_1(arguments: &[&str]) {
 }
 
 #[test]
-fn watch_prints_what_happens_to_a_task_until_it_has_ended() {
+fn watch_prints_what_happens_to_a_task_once_until_it_has_ended() {
     let shop = Shop::start();
-    let task = shop.buy("gateway_recovers");
-    let watched = shop.operate(&["watch", &task]).expect(0);
-    let lines: Vec<&str> = watched.stdout.lines().collect();
-    let payments = lines.iter().filter(|line| line.starts_with("process_payment") && line.contains("retryable_error"));
-    assert_eq!(payments.count(), 2, "{watched:?}");
-    assert_eq!(lines.last().unwrap(), &format!("{task} is complete"));
+    let task = shop.buy_later();
+    let mut watch = shop.command(&["watch", &task]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut seen: Vec<String> = Vec::new();
+    let runs = format!("{task} is in_progress");
+    while seen.last() != Some(&runs) {
+        seen.push(lines.next().unwrap_or_else(|| panic!("it ends too early: {seen:?}")));
+    }
+    shop.operate(&["cancel", &task, "--reason", "why"]).expect(0);
+    seen.extend(lines);
+    assert_eq!(watch.wait().unwrap().code(), Some(0));
+    assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), seen.len(), "nothing is printed twice: {seen:?}");
+    assert!(seen.iter().any(|line| line.starts_with("refund_payment ") && line.contains("  complete (")), "{seen:?}");
+    assert_eq!(seen.last().unwrap(), &format!("{task} is cancelled"));
     let last: Value = serde_json::from_str(shop.operate(&["watch", &task, "--json"]).expect(0).stdout.trim()).unwrap();
-    assert_eq!(last["status"], "complete");
+    assert_eq!(last["status"], "cancelled", "one line, because it has ended");
 }
 
 #[test]
 fn watch_of_the_shop_counts_what_is_open() {
     let mut shop = Shop::start();
     shop.buy_later();
-    let mut watch = shop.command(&["watch"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(watch.stdout.take().unwrap()));
+    let mut watch = shop.command(&["watch"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
     assert_eq!(lines.next().unwrap().unwrap(), "running: 1 task; compensating: 0 tasks; needs a person: 0 tasks");
     shop.kill();
     assert_eq!(watch.wait().unwrap().code(), Some(3), "the shop is gone");
@@ -225,7 +239,7 @@ fn bulk_action_is_counted_asked_about_and_carried_out_without_whoever_has_starte
     shop.operate(&["redrive", "--status", "complete", "--reason", "why", "--yes"]).expect(0).says("0 tasks to redrive");
 
     let arguments = with(&["--reason", "the bank is back", "--yes"]);
-    let following = shop.command(&arguments).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let following = shop.command(&arguments).stderr(Stdio::piped()).spawn().unwrap();
     until("it is started", || !shop.operate(&["bulk"]).stdout.is_empty());
     // The next process carries it on at once.
     let shop = shop.restart();

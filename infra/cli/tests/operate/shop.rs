@@ -140,10 +140,15 @@ impl Shop {
         answer["task_id"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
     }
 
+    /// Starts a checkout, and returns its task.
+    pub(crate) fn begin(&self, request: &str) -> String {
+        let started = ask(&self.customers, "POST /checkout", &request_of(request));
+        started["task_id"].as_str().unwrap_or_else(|| panic!("{started}")).to_owned()
+    }
+
     /// Starts a checkout, and waits until its payment waits for the next attempt.
     pub(crate) fn buy_later(&self) -> String {
-        let started = ask(&self.customers, "POST /checkout", &request_of("gateway_rate_limited"));
-        let task = started["task_id"].as_str().unwrap().to_owned();
+        let task = self.begin("gateway_rate_limited");
         until("the payment waits", || self.operate(&["show", &task]).stdout.contains("retrying  until"));
         task
     }
