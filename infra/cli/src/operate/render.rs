@@ -213,3 +213,110 @@ pub(super) fn counted(number: usize, what: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {what}{plural}")
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+    use super::{Bulk, ListedTask, Task, counted};
+    use serde_json::{Value, json};
+    use test_case::test_case;
+
+    /// A task with these fields beside those that every task has.
+    fn task(more: &Value) -> Task {
+        let mut task = json!({
+            "task_id": "T", "workflow": "shop/checkout@1.0.0", "status": "pending", "started_at": "s", "completed_at": null,
+            "compensated": false, "redrives_at": null, "compensates_at": null, "warnings": [], "steps": [], "compensations": [],
+            "actions": [],
+        });
+        task.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        serde_json::from_value(task).unwrap()
+    }
+
+    #[test]
+    fn step_that_waits_without_an_attempt_says_until_when_and_why() {
+        let error = json!({"code": "BREAKER_OPEN", "message": "the gateway is out"});
+        let step =
+            json!({"name": "pay", "status": "retrying", "attempts": [], "error": error, "next_retry_at": "later"});
+        let shown = task(&json!({"steps": [step]})).to_string();
+        assert!(
+            shown
+                .ends_with("\nsteps\n  pay                  retrying  until later  BREAKER_OPEN: the gateway is out\n")
+        );
+    }
+
+    #[test]
+    fn task_shows_what_is_to_come_what_was_refused_and_who_did_what() {
+        let error = json!({"code": "C", "message": "m"});
+        let shown = task(&json!({
+            "redrives_at": "noon", "compensates_at": "night", "newer_format": {"written": 9, "needs": 8},
+            "warnings": [{"step": "mail", "code": "C", "message": "m"}],
+            "refusals": [{"at": "noon", "step": "cancel_order", "error": error}],
+            "actions": [{"at": "noon", "what": "resolve_step", "step": "pay", "who": "ann", "why": "by hand"}],
+        }));
+        let expected = "task       T\nworkflow   shop/checkout@1.0.0\nstatus     pending\nstarted    s\n\
+            redrive    noon, automatically\ncompensate from night on, unless it is redriven before\n\
+            newer      a newer version wrote it, in format 9: a version that reads 8 may act on it\n\
+            warning    mail failed, and the task goes on without it: C: m\n\
+            refused    a cancellation, by cancel_order at noon: C: m\n\
+            \nwhat was done to it\n  noon  resolve_step pay  by ann: by hand\n";
+        assert_eq!(shown.to_string(), expected);
+    }
+
+    #[test_case(json!({"status": "pending"}), false)]
+    #[test_case(json!({"status": "compensating"}), false)]
+    #[test_case(json!({"status": "complete"}), true)]
+    #[test_case(json!({"status": "error", "redrives_at": "noon"}), false; "a redrive follows")]
+    #[test_case(json!({"status": "error", "compensates_at": "noon"}), false; "a compensation follows")]
+    #[test_case(json!({"status": "error"}), true; "nothing follows by itself")]
+    #[test_case(json!({"status": "error", "compensates_at": "noon", "compensated": true}), true; "it is compensated")]
+    fn task_has_ended_when_nothing_follows_by_itself(more: Value, ended: bool) {
+        assert_eq!(task(&more).has_ended(), ended);
+    }
+
+    #[test]
+    fn graph_has_steps_and_compensations_apart() {
+        let step = |name: &str, status: &str, after: &[&str]| json!({"name": name, "status": status, "attempts": [], "error": null, "next_retry_at": null, "depends_on": after});
+        let task = task(&json!({
+            "steps": [step("end", "complete", &[]), step("b", "error", &["end"])],
+            "compensations": [step("end", "in_progress", &[])],
+        }));
+        assert_eq!(
+            task.graph(),
+            "steps\n  end  complete\n  b    error     after end\ncompensations\n  end  in_progress\n"
+        );
+        let mermaid = task.mermaid();
+        for line in ["s_end[\"end<br/>complete\"]:::done", "s_end --> s_b", "c_end[\"end<br/>in_progress\"]:::open"] {
+            assert!(mermaid.lines().any(|found| found.trim() == line), "{line}: {mermaid}");
+        }
+    }
+
+    #[test]
+    fn row_of_a_list_says_what_failed_and_whether_a_person_is_needed() {
+        let row = |compensated: bool, needs_person: bool| {
+            let listed: ListedTask = serde_json::from_value(json!({
+                "task_id": "T", "created_at": "c", "status": "error", "workflow": "w", "failed_steps": ["a", "b"],
+                "compensated": compensated, "needs_person": needs_person,
+            }))
+            .unwrap();
+            listed.to_string()
+        };
+        assert_eq!(row(false, false), "T  c  error              w  failed: a, b");
+        assert_eq!(row(false, true), "T  c  error              w  failed: a, b  needs a person");
+        assert_eq!(row(true, true), "T  c  error              w  failed: a, b  compensated");
+        assert_eq!((counted(1, "task"), counted(0, "task")), ("1 task".to_owned(), "0 tasks".to_owned()));
+    }
+
+    #[test]
+    fn bulk_action_says_how_far_it_is_and_until_when() {
+        let bulk: Bulk = serde_json::from_value(json!({
+            "bulk_id": "B", "action": "redrive", "filter": {"compensated": false, "status": "error"}, "status": "running",
+            "started_at": "s", "who": "ann", "why": "y", "expected_count": 9, "done": 2, "refused": {"status": 1, "failed": 3},
+            "expected_end": "2026-11-26T00:01:30.000Z",
+        }))
+        .unwrap();
+        let progress = "running: 2 of 9 done, 3 refused: failed, 1 refused: status; until about 2026-11-26T00:01Z";
+        assert_eq!(bulk.to_string(), format!("B  s  redrive compensated=false status=error  by ann: y\n  {progress}"));
+        assert_eq!(bulk.part(), (6, 9));
+    }
+}

@@ -16,7 +16,7 @@ use std::{
     collections::BTreeSet,
     fs,
     io::{BufRead, BufReader},
-    process::Stdio,
+    process::{Command, Stdio},
 };
 use test_case::test_case;
 
@@ -288,6 +288,26 @@ fn bulk_action_is_followed_to_its_end_and_refused_tasks_end_with_1() {
         "expected_count": 3, "or_more": false});
     assert_eq!(body, expected);
     assert!(requests.iter().all(|request| request.contains("authorization: Bearer secret\r\n")), "{requests:?}");
+}
+
+#[test]
+fn bulk_action_goes_on_after_ctrl_c_and_the_command_says_so() {
+    let counted = r#"{"count": 3, "or_more": false, "sample": []}"#;
+    let api = Scripted::new(&[(200, counted), (202, &bulk("running", "0", "{}"))]);
+    let mut cancel = command();
+    cancel.args(["cancel", "--status", "pending", "--reason", "why", "--yes", "--token", "secret", "--url", &api.url]);
+    let mut following = cancel.stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(following.stderr.take().unwrap()).lines().map(Result::unwrap);
+    // It looks from then on, so it also hears of signals.
+    until("the progress is looked at", || api.requests().len() > 2);
+    assert!(Command::new("kill").args(["-INT", &following.id().to_string()]).status().unwrap().success());
+    let last = said.by_ref().last().unwrap();
+    assert_eq!(following.wait().unwrap().code(), Some(130), "{last}");
+    let expected = format!(
+        "stepwell: The bulk action goes on without you. See stepwell bulk B --url {url}, or end it",
+        url = api.url
+    );
+    assert!(last.starts_with(&expected), "{last}");
 }
 
 /// The answer of CloudFormation to the question for the stack.
