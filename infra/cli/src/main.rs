@@ -55,7 +55,7 @@ enum Command {
     #[command(subcommand)]
     New(New),
     #[command(flatten)]
-    Operate(operate::Command),
+    Operate(Box<operate::Command>),
     /// Print what makes a shell complete this command
     ///
     /// For bash, in ~/.bashrc: eval "$(stepwell completions bash)". For zsh and fish, write it into a file of theirs.
