@@ -97,7 +97,7 @@ Else set STEPWELL_PORT to a free port."
 
   say "==> Starting MiniStack on $AWS_ENDPOINT_URL"
   # What is known of an emulator that ended by itself is true of this one no more.
-  rm -rf "$state/tmp" "$state/calls" "$state/env" "$state/build" "$state/deployed"
+  rm -rf "$state/tmp" "$state/calls" "$state/requests" "$state/env" "$state/build" "$state/deployed"
   mkdir -p "$state/tmp"
   # In a session of its own, so that it outlives this shell and can be stopped with the functions it has started, and
   # without our lock. It hands its environment on to the functions: that is how they get AWS_ENDPOINT_URL. With AUTH it

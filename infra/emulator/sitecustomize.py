@@ -13,7 +13,8 @@ Some things in MiniStack are unlike AWS in a way that matters here, and one is m
 3. The decisions about functions' calls are written to the file `calls` in the folder STEPWELL_STATE: a line for each
    function, action, resource and decision that differs, separated by tabs. tests/run.sh compares them with what the roles
    grant. A denied call is in the emulator's log as well, and what its function is answered names the resource, as on AWS;
-   MiniStack leaves it out.
+   MiniStack leaves it out. The file `requests` beside it has a line for each request of a function: the function and the
+   operation. `load` of the tests counts them. Several actions may be decided about for one request, as for a transaction.
 
 4. It takes an API's CORS rules over from a template with their names as CloudFormation writes them, AllowOrigins, and looks for
    allowOrigins in them afterwards.
@@ -58,8 +59,11 @@ iam_actions._ses_v2_resource_arn = ses_resource_arn_of_mail_too
 # ---- The record ------------------------------------------------------------------------------------------------------
 
 enforce = iam_evaluator.enforce
+extract_iam_action = iam_actions.extract_iam_action
 recorded = set()
 recording = threading.Lock()
+# The operation of this request, until it is recorded.
+operation = contextvars.ContextVar("the operation of this request", default=None)
 denied_resource = contextvars.ContextVar("the resource that this request was denied", default=None)
 
 
@@ -71,8 +75,15 @@ def enforce_and_record(access_key_id, iam_action, service, region, resource_arn=
     if function and isinstance(refused, iam_evaluator.AuthError):
         iam_evaluator.logger.warning("not known as %s: %s: %s", function, refused.code, refused.message)
     elif function:
+        record_request(function)
         record(function, iam_action, resource_arn, refused)
     return refused
+
+
+def extract_and_keep_iam_action(service, *request):
+    action = extract_iam_action(service, *request)
+    operation.set(action)
+    return action
 
 
 def function_of(access_key_id):
@@ -81,6 +92,17 @@ def function_of(access_key_id):
 
     session = sts._sessions.get(access_key_id or "", {}).get("Arn", "")
     return session.rpartition("/")[2] if ":assumed-role/" in session else None
+
+
+def record_request(function):
+    if operation.get():
+        with recording, in_state("requests") as requests:
+            requests.write(f"{function}\t{operation.get()}\n")
+        operation.set(None)
+
+
+def in_state(name):
+    return open(os.path.join(os.environ["STEPWELL_STATE"], name), "a", encoding="utf-8")
 
 
 def record(function, action, resource, refused):
@@ -92,11 +114,12 @@ def record(function, action, resource, refused):
         if line in recorded:
             return
         recorded.add(line)
-        with open(os.path.join(os.environ["STEPWELL_STATE"], "calls"), "a", encoding="utf-8") as calls:
+        with in_state("calls") as calls:
             calls.write(line + "\n")
 
 
 iam_evaluator.enforce = enforce_and_record
+iam_actions.extract_iam_action = extract_and_keep_iam_action
 
 access_denied_response = iam_actions.access_denied_response
 

@@ -72,7 +72,6 @@ pub fn since(before: &Moment, after: &Moment) -> Vec<FunctionTime> {
     if ended > 0 {
         by_function.insert("(ended meanwhile)", ended);
     }
-    let time = |ticks: u64| TICK * u32::try_from(ticks).expect("less than a year");
     by_function.into_iter().map(|(name, ticks)| FunctionTime { name: name.to_owned(), time: time(ticks) }).collect()
 }
 
@@ -85,6 +84,15 @@ fn function(process: u32, stack: &Stack) -> Option<String> {
     variable("AWS_LAMBDA_RUNTIME_API")?;
     let ours = variable("AWS_ENDPOINT_URL")? == stack.endpoint;
     variable("AWS_LAMBDA_FUNCTION_NAME")?.strip_prefix(stack.name_prefix()).filter(|_| ours).map(str::to_owned)
+}
+
+/// The processor time of one process so far.
+pub fn of_process(process: u32) -> Duration {
+    stat(process).map_or(Duration::ZERO, |stat| time(stat[USER] + stat[SYSTEM]))
+}
+
+fn time(ticks: u64) -> Duration {
+    TICK * u32::try_from(ticks).expect("less than a year")
 }
 
 fn stat(process: u32) -> Option<Vec<u64>> {

@@ -1,6 +1,7 @@
 //! A proxy that makes a service of the emulator unreliable: it throttles, fails before or after the call takes effect,
-//! and breaks connections. It speaks just enough HTTP for the AWS SDK's small requests.
+//! and breaks connections.
 
+use crate::http::{Request, response};
 use fastrand::Rng;
 use reqwest::Client;
 use std::{
@@ -8,7 +9,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
@@ -187,44 +188,6 @@ impl Shared {
 /// Headers that belong to one connection, not to the request. The host is the request's: its signature names it.
 fn is_of_the_hop(name: &str) -> bool {
     ["connection", "content-length", "transfer-encoding"].iter().any(|hop| name.eq_ignore_ascii_case(hop))
-}
-
-struct Request {
-    method: String,
-    path: String,
-    headers: Vec<(String, String)>,
-    body: Vec<u8>,
-}
-
-impl Request {
-    /// The next request of a connection; `None` where the client has closed it.
-    async fn read(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Self>> {
-        let mut line = String::new();
-        if stream.read_line(&mut line).await? == 0 {
-            return Ok(None);
-        }
-        let mut words = line.split_ascii_whitespace().map(str::to_owned);
-        let (Some(method), Some(path)) = (words.next(), words.next()) else {
-            return Err(io::Error::other(format!("not a request: {line:?}")));
-        };
-        let mut headers = Vec::new();
-        loop {
-            line.clear();
-            stream.read_line(&mut line).await?;
-            let Some((name, value)) = line.split_once(':') else { break };
-            headers.push((name.to_owned(), value.trim().to_owned()));
-        }
-        let length = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
-        let mut body = vec![0; length.and_then(|(_, length)| length.parse().ok()).unwrap_or_default()];
-        stream.read_exact(&mut body).await?;
-        Ok(Some(Self { method, path, headers, body }))
-    }
-}
-
-fn response(status: u16, headers: &[(String, String)], body: &[u8]) -> Vec<u8> {
-    let mut head = format!("HTTP/1.1 {status} \r\ncontent-length: {}\r\n", body.len());
-    headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
-    [head.as_bytes(), b"\r\n", body].concat()
 }
 
 fn error(status: u16, kind: &str) -> Vec<u8> {

@@ -62,6 +62,7 @@ where
         .route("/tasks/bulk/{bulk_id}/results", get(bulk::results::<S, Q, A>))
         .route("/tasks/bulk/{bulk_id}/stop", post(bulk::stop::<S, Q, A>))
         .route("/tasks/{task_id}", get(show::show::<S, Q, A>))
+        .route("/tasks/{task_id}/graph", get(show::graph::<S, Q, A>))
         .route("/tasks/{task_id}/redrive", act::to_task(OperatorAction::Redrive))
         // The old name. Version 0.3 removes it.
         .route("/tasks/{task_id}/retry", act::to_task(OperatorAction::Redrive))

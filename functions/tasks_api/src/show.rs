@@ -1,4 +1,4 @@
-//! `GET /tasks/{task_id}`: shows a whole task, without its context.
+//! `GET /tasks/{task_id}`: shows a whole task, without its context. `GET /tasks/{task_id}/graph`: its steps and compensations as a graph.
 
 use crate::{
     Engine,
@@ -7,18 +7,21 @@ use crate::{
 use axum::{
     Json,
     extract::State,
+    http::{header::CONTENT_TYPE, request::Parts},
     response::{IntoResponse, Response},
 };
-use http_api::{Details, Segment};
+use http_api::{Details, Fields, Segment};
 use serde::Serialize;
 use stepwell::{
     Runtime, Timestamp,
     core::{
         bulk::BulkId,
-        record::Action,
+        graph::Graph,
+        record::{Action, AttemptRecord, Outcome, Refusal},
         recovery::{begins_at, redrive_at},
         snapshot::{TaskSnapshot, Warning},
-        state::End,
+        state::{End, TaskStatus},
+        timeline::{Span, Wait, What, timeline},
     },
     ports::{Queue, Store},
 };
@@ -40,6 +43,8 @@ struct TaskView<'a> {
     warnings: Vec<WarningView<'a>>,
     /// The audit trail, oldest entry first.
     actions: Vec<AuditEntry<'a>>,
+    /// What happened and what it waited for, in the order of time.
+    timeline: Vec<TimelineEntry<'a>>,
     /// Set where a newer version wrote the task. This version shows the part that it understands, and does not act on
     /// it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,6 +95,84 @@ impl<'a> From<&'a Action> for AuditEntry<'a> {
     }
 }
 
+/// A part of the timeline.
+#[derive(Serialize)]
+struct TimelineEntry<'a> {
+    from: Timestamp,
+    /// `null` while it lasts.
+    until: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<&'a str>,
+    #[serde(flatten)]
+    what: Happened<'a>,
+}
+
+/// What a part of the timeline is.
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Happened<'a> {
+    Started,
+    Attempt {
+        number: u32,
+        outcome: Outcome,
+        code: Option<String>,
+        /// Lambda's request, by which its log lines are found.
+        request_id: String,
+    },
+    Wait {
+        reason: &'static str,
+        /// The error after which it waits.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        code: Option<String>,
+        /// When the next attempt is due.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        due: Option<Timestamp>,
+        /// How many attempts happened meanwhile that are not kept in full.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        attempts: Option<u32>,
+    },
+    Action {
+        what: &'static str,
+        who: &'a str,
+        why: &'a str,
+    },
+    Refusal {
+        code: &'a str,
+    },
+    Ended {
+        status: TaskStatus,
+    },
+}
+
+impl<'a> From<Span<'a>> for TimelineEntry<'a> {
+    fn from(Span { step, from, until, what }: Span<'a>) -> Self {
+        Self { from, until, step, what: what.into() }
+    }
+}
+
+impl<'a> From<What<'a>> for Happened<'a> {
+    fn from(what: What<'a>) -> Self {
+        let wait = |reason| Self::Wait { reason, code: None, due: None, attempts: None };
+        match what {
+            What::Started => Self::Started,
+            What::Attempt(AttemptRecord { number, outcome, error, request_id, .. }) => {
+                Self::Attempt { number, outcome, code: error.map(|error| error.code), request_id }
+            }
+            What::Wait(Wait::Queue) => wait("queue"),
+            What::Wait(Wait::Redrive) => wait("redrive"),
+            What::Wait(Wait::Backoff { code, due }) => {
+                Self::Wait { reason: "backoff", code, due: Some(due), attempts: None }
+            }
+            What::Wait(Wait::Omitted { attempts }) => {
+                Self::Wait { reason: "omitted", code: None, due: None, attempts: Some(attempts) }
+            }
+            What::Action(Action { what, who, why, .. }) => Self::Action { what: what.as_str(), who, why },
+            What::Refusal(Refusal { error, .. }) => Self::Refusal { code: &error.code },
+            What::Ended(status) => Self::Ended { status },
+        }
+    }
+}
+
 impl<'a> TaskView<'a> {
     fn of(snapshot: &'a TaskSnapshot) -> Self {
         Self {
@@ -100,6 +183,7 @@ impl<'a> TaskView<'a> {
             compensates_at: begins_at(snapshot),
             warnings: snapshot.warnings().into_iter().map(WarningView::from).collect(),
             actions: snapshot.task.actions.iter().map(AuditEntry::from).collect(),
+            timeline: timeline(snapshot).into_iter().map(TimelineEntry::from).collect(),
             newer_format: snapshot.newer().map(|newer| FormatVersions { written: newer.v, needs: newer.needs }),
         }
     }
@@ -112,4 +196,29 @@ pub(crate) async fn show<S: Store, Q: Queue, A: Runtime>(
 ) -> Result<Response, ApiError> {
     let snapshot = engine.snapshot(task_id(segment)?).await?.ok_or_else(no_task)?;
     Ok(Json(TaskView::of(&snapshot)).into_response())
+}
+
+/// Shows the graph of one task: as JSON, or with `format=mermaid` as a Mermaid flowchart.
+pub(crate) async fn graph<S: Store, Q: Queue, A: Runtime>(
+    State(engine): Engine<S, Q, A>,
+    segment: Segment,
+    request: Parts,
+) -> Result<Response, ApiError> {
+    let mut fields = Fields::of_query(&request);
+    let mermaid = fields.text("format", format).unwrap_or_default();
+    fields.finish()?;
+    let graph = Graph::of(&engine.snapshot(task_id(segment)?).await?.ok_or_else(no_task)?);
+    Ok(match mermaid {
+        true => ([(CONTENT_TYPE, "text/vnd.mermaid; charset=utf-8")], graph.mermaid()).into_response(),
+        false => Json(graph).into_response(),
+    })
+}
+
+/// Parses the format of a graph: whether it is Mermaid.
+fn format(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "json" => Ok(false),
+        "mermaid" => Ok(true),
+        _ => Err("has to be json or mermaid"),
+    }
 }

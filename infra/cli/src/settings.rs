@@ -44,8 +44,9 @@ impl Default for StepSettings {
     }
 }
 
-/// The memory of a function, in MB, where nothing else is said. `stepwell cost` names what it costs beside other sizes.
-pub const DEFAULT_MEMORY_MB: u32 = 256;
+/// The memory of a function, in MB, where nothing else is said: the cheapest that Lambda has. `stepwell cost` names what it costs beside
+/// other sizes. The share of a core grows with it, so where somebody waits for the function, or it has much to do, more may be worth its price.
+pub const DEFAULT_MEMORY_MB: u32 = 128;
 
 /// The settings of a function that is not a step.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

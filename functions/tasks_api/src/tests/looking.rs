@@ -2,7 +2,7 @@
 
 use super::*;
 use std::{collections::BTreeSet, time::Duration};
-use stepwell::testing::VirtualClock;
+use stepwell::{Timestamp, core::state::StepState, retryable, testing::VirtualClock};
 use test_case::test_case;
 
 /// The ids of the tasks in a list.
@@ -189,4 +189,89 @@ async fn unknown_task_is_not_found() {
             }
         }
     }
+}
+
+/// The timeline of a task, in short: seconds from and until, and what.
+async fn timeline(api: &Api, id: TaskId) -> Vec<String> {
+    let seconds = |at: &Value| {
+        let at: Option<Timestamp> = at.as_str().map(|at| at.parse().unwrap());
+        at.map_or("...".to_owned(), |at| at.since(VirtualClock::START).as_secs().to_string())
+    };
+    let task = api.show(id).await;
+    let entries = task["timeline"].as_array().unwrap().iter();
+    entries
+        .map(|entry| {
+            let words = ["step", "kind", "reason", "number", "outcome", "what", "who", "code", "attempts", "status"];
+            let said = words.iter().filter_map(|word| match &entry[word] {
+                Value::Null => None,
+                Value::String(text) => Some(text.clone()),
+                other => Some(other.to_string()),
+            });
+            format!("{}-{} {}", seconds(&entry["from"]), seconds(&entry["until"]), said.collect::<Vec<_>>().join(" "))
+        })
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn timeline_says_what_happened_and_what_was_waited_for() {
+    let api = Api::of(&WORKFLOW.replace(
+        "name: pay,",
+        "name: pay, default_retryable: true, default_retry_limit: 3, backoff: { base_seconds: 60, multiplier: 1 },",
+    ));
+    api.0.fail("pay", [StepFault::Error(retryable("BUSY", "")), StepFault::Error(permanent("NO", ""))]);
+    let id = api.started().await;
+    assert_eq!(timeline(&api, id).await, ["0-0 started", "0-... pay wait queue"]);
+
+    api.0.run_until(id, |snapshot| snapshot.steps[0].state == StepState::Retrying).await.unwrap();
+    let begun = ["0-0 started", "0-0 pay attempt 1 retryable_error BUSY"];
+    assert_eq!(timeline(&api, id).await, [&begun[..], &["0-... pay wait backoff BUSY"]].concat());
+
+    api.0.run_until(id, |snapshot| !snapshot.failed_steps().is_empty()).await.unwrap();
+    let failed_at = api.snapshot(id).await.task.finished_at.unwrap().since(VirtualClock::START).as_secs();
+    api.0.skip(Duration::from_secs(30)).await;
+    api.act(id, "redrive").await;
+    api.0.run(id).await.unwrap();
+    let redriven_at = failed_at + 30;
+    let rest = [
+        format!("0-{failed_at} pay wait backoff BUSY"),
+        format!("{failed_at}-{failed_at} pay attempt 2 permanent_error NO"),
+        format!("{failed_at}-{redriven_at} pay wait redrive"),
+        format!("{redriven_at}-{redriven_at} action redrive {ARN}"),
+        format!("{redriven_at}-{redriven_at} pay attempt 3 complete"),
+        format!("{redriven_at}-{redriven_at} ship attempt 1 complete"),
+        format!("{redriven_at}-{redriven_at} ended complete"),
+    ];
+    assert_eq!(timeline(&api, id).await, [begun.map(str::to_owned).to_vec(), rest.to_vec()].concat());
+}
+
+#[tokio::test(start_paused = true)]
+async fn graph_shows_each_step_with_its_state_and_what_undoes_it() {
+    let api = Api::new();
+    let id = api.failed("ship").await;
+    let node = |name, state, depends_on: &[&str], compensates| json!({"name": name, "state": state, "depends_on": depends_on, "compensates": compensates, "optional": false});
+    let (none, pay) = (Value::Null, json!("pay"));
+    let nodes = |refund: Value| {
+        let [pay_node, ship] =
+            [node("pay", json!("complete"), &[], none.clone()), node("ship", json!("error"), &["pay"], none.clone())];
+        json!({"nodes": [pay_node, ship, node("refund", refund, &[], pay.clone())]})
+    };
+    assert_eq!(api.get(&format!("/tasks/{id}/graph")).await.body(), nodes(Value::Null), "it may still be redriven");
+    api.act(id, "compensate").await;
+    assert_eq!(api.get(&format!("/tasks/{id}/graph?format=json")).await.body(), nodes(json!("pending")));
+
+    let mermaid = api.get(&format!("/tasks/{id}/graph?format=mermaid")).await;
+    assert_eq!(mermaid.headers["content-type"], "text/vnd.mermaid; charset=utf-8");
+    let lines: Vec<&str> = mermaid.text.lines().map(str::trim).filter(|line| !line.starts_with("classDef")).collect();
+    let expected = [
+        "flowchart LR",
+        r#"n0["pay<br>complete"]:::complete"#,
+        r#"n1["ship<br>error"]:::error"#,
+        r#"n2(["refund<br>pending"]):::pending"#,
+        "n0 --> n1",
+        "n0 -.-> n2",
+    ];
+    assert_eq!(lines, expected);
+    let refused = api.get(&format!("/tasks/{id}/graph?format=dot")).await;
+    refused.is_violation("/format", "has to be json or mermaid");
+    assert_eq!(api.get(&format!("/tasks/{UNKNOWN}/graph")).await.status, 404);
 }

@@ -313,13 +313,13 @@ impl Pricing<'_> {
             step_functions: step_functions.iter().map(rounded).collect(),
             cheapest_mb,
             default_mb: DEFAULT_MEMORY_MB,
-            assumptions: self.assumptions(cheapest_mb),
+            assumptions: self.assumptions(),
         }
     }
 
-    fn assumptions(&self, cheapest_mb: u32) -> Vec<String> {
+    fn assumptions(&self) -> Vec<String> {
         let CostOptions { call_ms, handler_ms, cpu_ms, context_bytes, log_bytes, .. } = self.options;
-        let mut lines = vec![
+        vec![
             format!(
                 "Prices: list prices of {} as of {}, arm64, without the free tier",
                 self.prices.region, self.prices.as_of
@@ -341,14 +341,7 @@ impl Pricing<'_> {
             "Step Functions: one transition a step and one to the end, and one a `Parallel` state; no retries"
                 .to_owned(),
             "Not in it: what the handlers call, requests for the status, storage, alarms, and retries".to_owned(),
-        ];
-        if cheapest_mb < DEFAULT_MEMORY_MB {
-            lines.push(format!(
-                "The default is {DEFAULT_MEMORY_MB} MB and not {cheapest_mb}: its share of a core is {} times as large, so the processor work of a cold start and of each step takes that much less time",
-                DEFAULT_MEMORY_MB / cheapest_mb
-            ));
-        }
-        lines
+        ]
     }
 }
 

@@ -8,6 +8,7 @@
 //! * [`timer`] says how a message waits, [`breaker`] when a step has to wait because a service is out, and [`backlog`]
 //!   when a task is better not begun because the queues are long.
 //! * [`filter`] says which tasks a list shows, and [`bulk`] how an action on all of them is kept.
+//! * [`timeline`] and [`graph`] show a task: what happened when and why, and its steps as a picture.
 //! * [`codes`] lists the error codes.
 //!
 //! A store only interprets these values. So each rule is written once and holds for every store: DynamoDB, SQLite, and the
@@ -21,6 +22,7 @@ pub mod codec;
 pub mod codes;
 pub mod filter;
 pub mod format;
+pub mod graph;
 pub(crate) mod hex;
 pub mod id;
 pub mod index;
@@ -41,6 +43,7 @@ pub mod step;
 pub mod task;
 #[cfg(test)]
 mod tests;
+pub mod timeline;
 pub mod timer;
 pub mod timestamp;
 pub mod trail;

@@ -22,11 +22,17 @@ use crate::{
 };
 use clap::Parser;
 use std::{
+    collections::BTreeMap,
     process::ExitCode,
     time::{Duration, Instant},
 };
 use stepwell::Timestamp;
-use stepwell_tests::{cpu, stack::Stack};
+use stepwell_tests::{
+    cpu::{self, FunctionTime},
+    floor::{self, Floor},
+    requests::{self, Requests},
+    stack::Stack,
+};
 
 /// Makes checkouts through the API, and verifies that each of them ended as it has to.
 ///
@@ -43,6 +49,9 @@ struct Options {
     /// The number of checkouts before the measurement, so that the functions are warm.
     #[arg(long, value_name = "N", default_value_t = 20)]
     warm_up: u32,
+    /// Then measure the floor of the processor time: the same requests to an empty server. Builds a function for release.
+    #[arg(long, conflicts_with = "faults")]
+    floor: bool,
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
@@ -76,12 +85,18 @@ async fn main() -> ExitCode {
     let chaos = if options.chaos.faults { Some(Chaos::begin(&stack, &options.chaos).await) } else { None };
     let patience = if chaos.is_some() { PATIENCE_WITH_FAULTS } else { PATIENCE };
     let cpu_before = cpu::of_functions(&stack);
+    let mark = requests::mark(&stack);
     let begin = Instant::now();
     let load = Load { chaos: chaos.as_ref(), patience, ..warming };
     let measured = load.run(&measured, "checkouts").await;
     let took = begin.elapsed();
     let left_over = reconcile::until_queues_are_as(&stack, &before, patience).await;
     let cpu = cpu::since(&cpu_before, &cpu::of_functions(&stack));
+    let requests = mark.map(|mark| requests::since(&stack, mark));
+    let floor = match (&requests, options.floor) {
+        (Some(requests), true) => Some(floor_of(requests, &stack, &options, took).await),
+        _ => None,
+    };
     let done_to_it = match chaos {
         Some(chaos) => Some(chaos.end().await),
         None => None,
@@ -96,13 +111,33 @@ async fn main() -> ExitCode {
         }
     }
     let audit = reconcile::audit(&stack, &results, &before, &units, left_over).await;
-    let report = LoadReport { options: &options, speed, cpu, chaos: done_to_it, audit };
+    let report = LoadReport { options: &options, speed, cpu, requests, floor, chaos: done_to_it, audit };
     if options.json {
         println!("{}", report.json());
     } else {
         report.print();
     }
     if report.audit.faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The processor time of the same requests in functions that make nothing but requests, and how long each of these took.
+async fn floor_of(
+    requests: &Requests,
+    stack: &Stack,
+    options: &Options,
+    took: Duration,
+) -> (Duration, Vec<FunctionTime>) {
+    let mut processes = BTreeMap::<String, usize>::new();
+    for (_, function) in cpu::workers(stack) {
+        *processes.entry(function).or_default() += 1;
+    }
+    let program = floor::build().await;
+    let Options { checkouts: runs, concurrency, .. } = *options;
+    let number: u32 = requests.values().flat_map(BTreeMap::values).sum();
+    // Each checkout of them waits for a request nearly always.
+    let answer_after = took * concurrency / number.max(1);
+    let floor = Floor { requests, processes: &processes, runs, concurrency, answer_after };
+    (answer_after, floor.measure(&program).await)
 }
 
 fn now() -> Timestamp {

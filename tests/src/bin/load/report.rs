@@ -8,12 +8,16 @@ use crate::{
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, time::Duration};
-use stepwell_tests::cpu::FunctionTime;
+use stepwell_tests::{cpu::FunctionTime, requests::Requests};
 
 pub(crate) struct LoadReport<'a> {
     pub(crate) options: &'a Options,
     pub(crate) speed: Speed,
     pub(crate) cpu: Vec<FunctionTime>,
+    /// The requests to AWS, where the emulator records them.
+    pub(crate) requests: Option<Requests>,
+    /// How long each of the same requests took without anything else, and the processor time of all, if that was asked for.
+    pub(crate) floor: Option<(Duration, Vec<FunctionTime>)>,
     /// The faults, if any.
     pub(crate) chaos: Option<Done>,
     pub(crate) audit: Audit,
@@ -78,12 +82,31 @@ impl LoadReport<'_> {
     fn print_cpu(&self) {
         if self.cpu.is_empty() {
             println!("  CPU of our functions     not measured: their processes are not on this machine");
-        } else {
-            println!("  CPU of our functions     {:>8.2} ms a checkout", self.cpu_ms());
-            for FunctionTime { name, time } in &self.cpu {
-                println!("    {name:<22} {:>8.2} ms", self.per_checkout(*time));
-            }
+            return;
         }
+        println!("  requests to AWS          {:>8.2} a checkout", self.requests_of(None));
+        println!("  CPU of our functions     {:>8.2} ms a checkout", self.cpu_ms());
+        if let Some((wait, floor)) = &self.floor {
+            let wait = wait.as_millis();
+            println!(
+                "  the floor                {:>8.2} ms: as many requests, of {wait} ms each, and nothing else",
+                self.sum_ms(floor)
+            );
+        }
+        for FunctionTime { name, time } in &self.cpu {
+            let requests = self.requests_of(Some(name));
+            let floor = self.floor.iter().flat_map(|(_, functions)| functions).find(|floor| floor.name == *name);
+            let floor = floor.map_or(String::new(), |floor| format!(", floor {:.2} ms", self.per_checkout(floor.time)));
+            println!("    {name:<22} {:>8.2} ms, {requests:.2} requests{floor}", self.per_checkout(*time));
+        }
+    }
+
+    /// The requests of a function, or of all, for each checkout.
+    fn requests_of(&self, function: Option<&str>) -> f64 {
+        let all = self.requests.iter().flatten();
+        let of = all.filter(|(name, _)| function.is_none_or(|wanted| wanted == name.as_str()));
+        let number: u32 = of.flat_map(|(_, operations)| operations.values()).sum();
+        f64::from(number) / f64::from(self.options.checkouts)
     }
 
     fn print_recovery(&self, done: &Done) {
@@ -99,7 +122,7 @@ impl LoadReport<'_> {
     }
 
     pub(crate) fn json(&self) -> Value {
-        let Self { options, speed, cpu, chaos, audit } = self;
+        let Self { options, speed, cpu, floor, chaos, audit, .. } = self;
         let functions: BTreeMap<&str, f64> =
             cpu.iter().map(|function| (function.name.as_str(), self.per_checkout(function.time))).collect();
         json!({
@@ -115,6 +138,8 @@ impl LoadReport<'_> {
             },
             "cpu_ms_per_checkout": (!cpu.is_empty()).then(|| self.cpu_ms()),
             "cpu_ms_per_checkout_by_function": functions,
+            "requests_per_checkout": self.requests.is_some().then(|| self.requests_of(None)),
+            "floor_ms_per_checkout": floor.as_ref().map(|(_, floor)| self.sum_ms(floor)),
             "done_to_it": chaos.as_ref().map(Done::json),
             "attempts_lost": audit.attempts_lost,
             "attempts_failed": audit.attempts_failed,
@@ -126,7 +151,11 @@ impl LoadReport<'_> {
     }
 
     fn cpu_ms(&self) -> f64 {
-        self.per_checkout(self.cpu.iter().map(|function| function.time).sum())
+        self.sum_ms(&self.cpu)
+    }
+
+    fn sum_ms(&self, functions: &[FunctionTime]) -> f64 {
+        self.per_checkout(functions.iter().map(|function| function.time).sum())
     }
 
     fn per_checkout(&self, time: Duration) -> f64 {
