@@ -69,8 +69,6 @@ pub(super) struct StepError {
 pub(super) struct Step {
     pub(super) name: String,
     pub(super) status: String,
-    #[serde(default)]
-    pub(super) depends_on: Vec<String>,
     pub(super) attempts: Vec<Attempt>,
     pub(super) error: Option<StepError>,
     pub(super) next_retry_at: Option<String>,
@@ -84,6 +82,22 @@ pub(super) struct Attempt {
     pub(super) outcome: String,
     pub(super) error: Option<StepError>,
     pub(super) next_retry_at: Option<String>,
+}
+
+/// The graph of a task.
+#[derive(Deserialize)]
+pub(super) struct Graph {
+    pub(super) nodes: Vec<Node>,
+}
+
+/// A step or a compensation in the graph.
+#[derive(Deserialize)]
+pub(super) struct Node {
+    pub(super) name: String,
+    /// None for a compensation that is not to run.
+    pub(super) state: Option<String>,
+    pub(super) depends_on: Vec<String>,
+    pub(super) compensates: Option<String>,
 }
 
 /// An entry of the audit trail.

@@ -1,6 +1,6 @@
 //! The texts for people.
 
-use super::answers::{Attempt, Bulk, ListedTask, Step, StepError, Task, TaskResult};
+use super::answers::{Attempt, Bulk, Graph, ListedTask, Node, Step, StepError, Task, TaskResult};
 use std::fmt::{self, Display, Formatter};
 
 /// A task in a list: one row.
@@ -78,57 +78,28 @@ impl Task {
         let runs = matches!(self.status.as_str(), "pending" | "in_progress" | "compensating");
         !runs && self.redrives_at.is_none() && (self.compensated || self.compensates_at.is_none())
     }
-
-    /// The graph as text: each step with those that it depends on.
-    pub(super) fn graph(&self) -> String {
-        let mut text = String::new();
-        for (heading, steps) in self.lists() {
-            let width = steps.iter().map(|step| step.name.len()).max().unwrap_or_default();
-            let statuses = steps.iter().map(|step| step.status.len()).max().unwrap_or_default();
-            text.push_str(&format!("{heading}\n"));
-            for Step { name, status, depends_on, .. } in steps {
-                let after =
-                    if depends_on.is_empty() { String::new() } else { format!("after {}", depends_on.join(", ")) };
-                let row = format!("  {name:<width$}  {status:<statuses$}  {after}");
-                text.push_str(row.trim_end());
-                text.push('\n');
-            }
-        }
-        text
-    }
-
-    /// The graph in Mermaid's words.
-    pub(super) fn mermaid(&self) -> String {
-        let mut text = "flowchart TD\n".to_owned();
-        for (heading, steps) in self.lists() {
-            text.push_str(&format!("  subgraph {heading}\n"));
-            // A prefix, because some names are words of Mermaid's, such as `end`; and a step and a compensation may have one name.
-            let prefix = heading.get(..1).unwrap_or_default();
-            for Step { name, status, .. } in steps {
-                text.push_str(&format!("    {prefix}_{name}[\"{name}<br/>{status}\"]:::{}\n", class(status)));
-            }
-            for Step { name, depends_on, .. } in steps {
-                for dependency in depends_on {
-                    text.push_str(&format!("    {prefix}_{dependency} --> {prefix}_{name}\n"));
-                }
-            }
-            text.push_str("  end\n");
-        }
-        text.push_str("  classDef done fill:#d3f0d8,stroke:#2e7d32\n");
-        text.push_str("  classDef failed fill:#f8d0d0,stroke:#c62828\n");
-        text.push_str("  classDef open fill:#fff3cd,stroke:#b58900\n");
-        text.push_str("  classDef waiting fill:#eeeeee,stroke:#888888\n");
-        text
-    }
 }
 
-/// The class of a step in the graph.
-fn class(status: &str) -> &'static str {
-    match status {
-        "complete" | "resolved_manually" => "done",
-        "error" => "failed",
-        "in_progress" | "retrying" => "open",
-        _ => "waiting",
+/// The graph as text: the steps, and then the compensations that are to run, each with what it waits for.
+impl Display for Graph {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let rows = self.nodes.iter().filter_map(|node| Some((node, node.state.as_deref()?)));
+        let (compensations, steps): (Vec<_>, Vec<_>) = rows.partition(|(node, _)| node.compensates.is_some());
+        for (heading, rows) in [("steps", steps), ("compensations", compensations)] {
+            if !rows.is_empty() {
+                writeln!(f, "{heading}")?;
+            }
+            let names = rows.iter().map(|(node, _)| node.name.len()).max().unwrap_or_default();
+            let states = rows.iter().map(|(_, state)| state.len()).max().unwrap_or_default();
+            for (Node { name, depends_on, compensates, .. }, state) in rows {
+                let of = compensates.as_ref().map(|step| format!("of {step}"));
+                let after = Some(depends_on).filter(|names| !names.is_empty());
+                let after = after.map(|names| format!("after {}", names.join(", ")));
+                let more = of.into_iter().chain(after).collect::<Vec<_>>().join(", ");
+                writeln!(f, "{}", format!("  {name:<names$}  {state:<states$}  {more}").trim_end())?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -218,7 +189,7 @@ pub(super) fn counted(number: usize, what: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
-    use super::{Bulk, ListedTask, Task, counted};
+    use super::{Bulk, Graph, ListedTask, Task, counted};
     use serde_json::{Value, json};
     use test_case::test_case;
 
@@ -275,20 +246,18 @@ mod tests {
     }
 
     #[test]
-    fn graph_has_steps_and_compensations_apart() {
-        let step = |name: &str, status: &str, after: &[&str]| json!({"name": name, "status": status, "attempts": [], "error": null, "next_retry_at": null, "depends_on": after});
-        let task = task(&json!({
-            "steps": [step("end", "complete", &[]), step("b", "error", &["end"])],
-            "compensations": [step("end", "in_progress", &[])],
-        }));
-        assert_eq!(
-            task.graph(),
-            "steps\n  end  complete\n  b    error     after end\ncompensations\n  end  in_progress\n"
-        );
-        let mermaid = task.mermaid();
-        for line in ["s_end[\"end<br/>complete\"]:::done", "s_end --> s_b", "c_end[\"end<br/>in_progress\"]:::open"] {
-            assert!(mermaid.lines().any(|found| found.trim() == line), "{line}: {mermaid}");
-        }
+    fn graph_has_steps_and_the_compensations_that_run_apart() {
+        let node = |name: &str, state: Value, after: &[&str], compensates: Value| json!({"name": name, "state": state, "depends_on": after, "compensates": compensates, "optional": false});
+        let graph: Graph = serde_json::from_value(json!({"nodes": [
+            node("end", json!("complete"), &[], Value::Null),
+            node("b", json!("error"), &["end"], Value::Null),
+            node("undo", json!("pending"), &["c"], json!("end")),
+            node("undo_b", Value::Null, &[], json!("b")),
+        ]}))
+        .unwrap();
+        let expected =
+            "steps\n  end  complete\n  b    error     after end\ncompensations\n  undo  pending  of end, after c\n";
+        assert_eq!(graph.to_string(), expected);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::{
     Filter,
-    answers::{Accepted, ListedTask, Resent, Shipped, Task, TaskPage},
+    answers::{Accepted, Graph, ListedTask, Resent, Shipped, Task, TaskPage},
     api::{Answer, Api, read},
     failure::{Failure, Kind},
     output::{Progress, print, say},
@@ -55,11 +55,12 @@ pub(super) async fn show(api: &Api, task: &str, as_json: bool) -> Result<(), Fai
 }
 
 pub(super) async fn graph(api: &Api, task: &str, mermaid: bool, as_json: bool) -> Result<(), Failure> {
-    let (answer, task) = api.get_as::<Task>(&["tasks", task]).await?;
-    match (as_json, mermaid) {
-        (true, _) => print(answer.text),
-        (false, true) => print(task.mermaid().trim_end()),
-        (false, false) => print(task.graph().trim_end()),
+    let format = if mermaid { "mermaid" } else { "json" };
+    let answer = api.get(&["tasks", task, "graph"], &[("format", format.to_owned())]).await?;
+    if as_json || mermaid {
+        print(answer.text.trim_end())
+    } else {
+        print(answer.read::<Graph>()?.to_string().trim_end())
     }
 }
 
