@@ -1,7 +1,7 @@
 //! The command `stepwell`. `stepwell --help` lists what it does.
 
 use clap::{CommandFactory, Parser, Subcommand};
-use clap_complete::{Shell, generate};
+use clap_complete::{Generator, Shell};
 use std::{
     ffi::OsString,
     io::Write,
@@ -97,10 +97,9 @@ const RECONCILE_ERROR: u8 = 2;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match &arguments.command {
-        Command::Operate(command) => return operate(arguments.root.as_deref(), command),
+        Command::Operate(command) => return ended(operate::run(arguments.root.as_deref(), command)),
         Command::Completions { shell } => {
-            generate(*shell, &mut Arguments::command(), "stepwell", &mut std::io::stdout());
-            return ExitCode::SUCCESS;
+            return ended(completions(*shell));
         }
         command => run(arguments.root.as_deref(), command),
     };
@@ -114,9 +113,18 @@ fn main() -> ExitCode {
     }
 }
 
-/// Does what a command for operators says. It needs no repository.
-fn operate(root: Option<&Path>, command: &operate::Command) -> ExitCode {
-    match operate::run(root, command) {
+/// Prints what makes a shell complete the command.
+fn completions(shell: Shell) -> Result<(), operate::Failure> {
+    let (mut command, mut script) = (Arguments::command(), Vec::new());
+    command.set_bin_name("stepwell");
+    command.build();
+    shell.try_generate(&command, &mut script).map_err(|error| operate::Failure::unprinted(&error))?;
+    operate::write(&String::from_utf8_lossy(&script))
+}
+
+/// Says why something was not done.
+fn ended(done: Result<(), operate::Failure>) -> ExitCode {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             let told = failure.to_string();
@@ -150,9 +158,7 @@ fn run(root: Option<&Path>, command: &Command) -> Result<ExitCode, Findings> {
         // `main` has done these.
         Command::Operate(_) | Command::Completions { .. } => String::new(),
     };
-    // A closed output has no reader, so its error has none either.
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    Ok(ExitCode::SUCCESS)
+    Ok(ended(operate::write(&text)))
 }
 
 /// Runs the script.

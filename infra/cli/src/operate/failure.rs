@@ -1,6 +1,9 @@
 //! The reasons why a command did not do what it was asked, and the exit codes.
 
-use std::fmt;
+use std::{
+    fmt,
+    io::{self, ErrorKind},
+};
 
 /// The exit codes, for the help.
 macro_rules! exit_codes {
@@ -10,7 +13,7 @@ Exit codes:
   0    done
   1    refused, or there is no such thing; of many tasks, at least one was refused, or they were stopped
   2    a command or an option that does not exist, or is wrong or missing
-  3    no answer: nothing runs there, or it is out of order; whether a change was made is then not known
+  3    no answer: nothing runs there, it is out of order, or the output cannot be written; whether a change was made is then not known
   4    not let in: credentials or a token are missing, or are not accepted
   130  interrupted"
     };
@@ -27,7 +30,7 @@ pub(super) enum Kind {
     Refused,
     /// The command makes no sense as it was typed.
     Usage,
-    /// There was no answer.
+    /// There was no answer, or it cannot be printed.
     NoAnswer,
     /// There was nobody's signature or token, or one that is not accepted.
     NotLetIn,
@@ -55,6 +58,14 @@ impl Failure {
 
     pub(super) fn refused(message: impl Into<String>) -> Self {
         Self::new(Kind::Refused, message)
+    }
+
+    /// The output cannot be written. Only a closed pipe has nobody who misses it; a full disk has.
+    pub fn unprinted(error: &io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::BrokenPipe => Self::new(Kind::Unread, ""),
+            _ => Self::new(Kind::NoAnswer, format!("the output cannot be written: {error}")),
+        }
     }
 
     /// A failure about which everything was said.

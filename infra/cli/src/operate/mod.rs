@@ -18,11 +18,11 @@ mod watch;
 pub use bulk::OneOrMany;
 pub use failure::{EXIT_CODES, Failure};
 pub use logs::Options as LogOptions;
+pub use output::write;
 pub use target::Target;
 
 use checkout_demo::DemoError;
 use clap::{Args, Subcommand};
-use failure::Kind;
 use std::{num::NonZeroU32, path::Path};
 
 /// A command for operators.
@@ -68,7 +68,7 @@ pub enum Command {
         /// The task's id
         task: String,
         /// In Mermaid's words, for a page that draws it
-        #[arg(long)]
+        #[arg(long, conflicts_with = "json")]
         mermaid: bool,
         #[command(flatten)]
         to: Common,
@@ -272,7 +272,12 @@ pub fn run(root: Option<&Path>, command: &Command) -> Result<(), Failure> {
         && let Some(answer) = &failure.answer
         && command.prints_json()
     {
-        output::print(answer)?;
+        // It stays refused, whether or not somebody reads the answer.
+        if let Err(Failure { message: unprinted, .. }) = output::print(answer)
+            && !unprinted.is_empty()
+        {
+            output::say(format_args!("stepwell: {unprinted}"));
+        }
     }
     done
 }
@@ -288,7 +293,7 @@ async fn perform(root: Option<&Path>, command: &Command) -> Result<(), Failure> 
             let customers = target.customers(root).await?;
             checkout_demo::play(&customers).await.map_err(|error| match error {
                 DemoError::Wrong { .. } => Failure::refused(error.to_string()),
-                DemoError::Output(_) => Failure::new(Kind::Unread, ""),
+                DemoError::Output(error) => Failure::unprinted(&error),
             })
         }
         Command::Logs(options) => logs::run(root, options).await,

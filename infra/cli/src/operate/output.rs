@@ -1,19 +1,27 @@
 //! Data goes to stdout, everything else to stderr.
 
-use super::failure::{Failure, Kind};
+use super::failure::Failure;
 use std::{
     env,
     fmt::Display,
-    io::{self, IsTerminal, Write},
+    io::{self, IsTerminal, Write as _},
 };
+
+/// Writes a text to stdout.
+///
+/// # Errors
+/// Nobody reads it, or it cannot be written.
+pub fn write(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| Failure::unprinted(&error))
+}
 
 /// Writes a line of data.
 ///
 /// # Errors
-/// Nobody reads it.
+/// See [`write`].
 pub(super) fn print(line: impl Display) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{line}").and_then(|()| stdout.flush()).map_err(|_| Failure::new(Kind::Unread, ""))
+    write(&format!("{line}\n"))
 }
 
 /// Writes a line for the person. A closed stderr has no reader to miss it.
@@ -29,7 +37,7 @@ pub(super) fn draws() -> bool {
 /// Draws a text in the place of what is on the terminal: as many lines and columns of it as fit.
 ///
 /// # Errors
-/// Nobody reads it.
+/// See [`write`].
 pub(super) fn draw(text: &str) -> Result<(), Failure> {
     const HOME: &str = "\u{1b}[H";
     const CLEAR_BELOW: &str = "\u{1b}[J";
@@ -38,9 +46,7 @@ pub(super) fn draw(text: &str) -> Result<(), Failure> {
     let or = |found: u16, usual: u16| usize::from(if found == 0 { usual } else { found });
     let (rows, columns) = size.map_or((24, 80), |size| (or(size.ws_row, 24), or(size.ws_col, 80)));
     let cut = fit(text, rows.saturating_sub(1), columns);
-    let mut stdout = io::stdout().lock();
-    let drawn = write!(stdout, "{HOME}{CLEAR_BELOW}{cut}").and_then(|()| stdout.flush());
-    drawn.map_err(|_| Failure::new(Kind::Unread, ""))
+    write(&format!("{HOME}{CLEAR_BELOW}{cut}"))
 }
 
 /// The first rows and columns of a text. The last row says how many are left out.
