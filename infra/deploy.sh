@@ -183,5 +183,5 @@ smoke_test "$url" 60
 warn_of_unverified_sender
 begin ''
 say "==> $stack is deployed ($phases). Its logs:
-      AWS_DEFAULT_REGION=$AWS_REGION .local/tools/bin/python infra/logs.py $stack --follow"
+      cargo stepwell logs --stage $stage --region $AWS_REGION --follow"
 echo "$url"

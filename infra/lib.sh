@@ -250,7 +250,7 @@ look_up_open_tasks() {
 
 # The commands that show what look_up_open_tasks has counted.
 show_open_tasks() {
-  printf '  infra/tasks.sh --stage %s list --status %s\n' "$stage" pending "$stage" compensating \
+  printf '  cargo stepwell list --stage %s --status %s\n' "$stage" pending "$stage" compensating \
     "$stage" 'error --compensated false'
 }
 
@@ -288,7 +288,7 @@ stepwell() {
 
 # That workflows, steps, settings, template and events fit together, before minutes are spent on a build.
 check_project() {
-  begin check "Checking the workflows and all that has to fit to them; the first time the check is compiled, about a minute"
+  begin check "Checking the workflows and all that has to fit to them; the first time the check is compiled, two minutes or so"
   stepwell check >&2 || die "the workflows and what belongs to them do not fit together, see above"
 }
 

@@ -6,7 +6,6 @@
 #   infra/local.sh url                        print the API's base URL
 #   infra/local.sh status                     what runs, and what waits in the queues
 #   infra/local.sh env                        print what tools and tests need: eval "$(infra/local.sh env)"
-#   infra/local.sh logs [FUNCTION] [--follow] print what the functions log; --since MINUTES, 10 if not said
 #   infra/local.sh down                       stop it; what was in it is gone. Nothing local is protected from deletion
 #
 # --install           install missing Debian packages with sudo; else that is done as root only
@@ -280,12 +279,11 @@ down() {
 }
 
 case " $* " in *" -h "* | *" --help "* | " help ") usage && exit ;; esac
-[[ ${1:-} == logs ]] || (($# <= 1)) || die "$1 takes no '${*:2}'. See infra/local.sh --help"
+(($# <= 1)) || die "$1 takes no '${*:2}'. See infra/local.sh --help"
 case ${1:-} in
   up | status | down) "$1" ;;
   url) need_up && print_url ;;
   env) need_up && cat "$state/env" ;;
-  logs) need_up && exec "$tools/bin/python" "$infra/logs.py" "$stack" "${@:2}" ;;
   "") usage >&2 && exit 2 ;;
   *) die "there is no command '$1'. See infra/local.sh --help" ;;
 esac

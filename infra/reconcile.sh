@@ -8,7 +8,7 @@
 #
 # `stepwell reconcile` is the same command. infra/RUNBOOK.md says what each kind of finding means and what to do.
 #
-#   --stage NAME      the stack stepwell-NAME in AWS; the local stack on port 4566, or STEPWELL_PORT, if not said
+#   --stage NAME      the stack stepwell-NAME in AWS; if not said, or `local`, the local stack on port 4566, or STEPWELL_PORT
 #   --region REGION   where that is; if not said, what your AWS configuration says
 #   --min-age SECONDS judge checkouts that have been at rest for so long, an hour if not said. Less, for tests, finds what is
 #                     only in flight, so nothing is mended then
@@ -39,7 +39,7 @@ while (($#)); do
 done
 
 need_tools
-if [[ -n $given_stage ]]; then
+if [[ -n $given_stage && $given_stage != local ]]; then
   use_stage "$given_stage"
   need_account "$region"
 else

@@ -119,7 +119,8 @@ unit() {
   check "the protocol's model, state by state" cargo test --workspace --features lambda --test model
   check "the checkout's scenarios in memory" cargo test --workspace --features lambda --test checkout
   check "the command stepwell, and the rendered template" \
-    cargo test --workspace --features lambda --test project --test template --test new_step --test dev
+    cargo test --workspace --features lambda --test project --test template --test new_step --test dev --test cost
+  check "the command stepwell on a shop that runs" cargo test --workspace --features lambda --test operate
   check "dependencies between crates and modules" cargo test --workspace --features lambda --test architecture
   check "licences and sources of the dependencies" cargo test --workspace --features lambda --test dependencies
   check "the documentation against the code" cargo test --workspace --features lambda --test documentation

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Tests infra/deploy.sh and infra/destroy.sh against a fake AWS CLI (tests/fake_aws.sh), infra/tasks.sh against a fake API, and
-# which emulator infra/local.sh takes for its own. Needs no stack, no AWS account and no build: cargo and curl are fakes as well.
+# Tests infra/deploy.sh and infra/destroy.sh against a fake AWS CLI (tests/fake_aws.sh), and which emulator infra/local.sh takes
+# for its own. Needs no stack, no AWS account and no build: cargo and curl are fakes as well.
 #
 #   tests/scripts.sh
 #
@@ -195,7 +195,7 @@ for tables in '' --delete-tables; do
   # shellcheck disable=SC2086 # an option, or nothing
   runs 1 "${destroy[@]}" $tables --yes
   says "at least 47 open: 42 pending or in progress, 5 compensating, or failed with a redrive or a compensation due"
-  says "infra/tasks.sh --stage dev list --status pending"
+  says "cargo stepwell list --stage dev --status pending"
   says "--abandon-open-tasks"
   changes_nothing
 done
@@ -414,7 +414,7 @@ has_open 'compensating#15' 1
 runs 1 "${deploy[@]}" --yes
 says "this version has no longer checkout-check_fraud, and of the workflow checkout"
 says "3 open: 2 pending or in progress, 1 compensating"
-says "infra/tasks.sh --stage dev list --status pending"
+says "cargo stepwell list --stage dev --status pending"
 says_not "Building"
 changes_nothing
 
@@ -650,109 +650,6 @@ says_not "Start it"
 local_sh 1 STEPWELL_PORT=4650 url
 says "the local stack on port 4650 is not up"
 exec 8>&-
-
-# ---- tasks.sh --------------------------------------------------------------------------------------------------------
-
-scenario "tasks: the stack cannot be looked up"
-fails 'cloudformation describe-stacks' "$throttled"
-runs 1 infra/tasks.sh --stage dev list
-says "aws cloudformation describe-stacks failed"
-says_not "there is no stack"
-
-scenario "tasks: no stack at all"
-runs 1 infra/tasks.sh --stage dev list
-says "there is no stack stepwell-dev in eu-west-1"
-
-# An operators' API with one bulk action, which is over at the second look, and whose third task has refused.
-mkdir -p "$sandbox/python/botocore"
-touch "$sandbox"/python/botocore/{__init__,auth,awsrequest,session}.py
-echo 'class BotoCoreError(Exception): pass' >"$sandbox/python/botocore/exceptions.py"
-cat >"$sandbox/fake_api.py" <<'PYTHON'
-import http.server, json, os, sys
-
-bulk = {"bulk_id": "B", "action": "redrive", "filter": {"status": "error"}, "status": "running", "who": "w", "why": "y",
-        "started_at": "2026-11-26T00:00:00Z", "expected_count": 3, "done": 0, "refused": {}, "expected_end": "2026-11-26T00:01:00Z"}
-task = {"task_id": "T", "created_at": "c", "status": "error", "workflow": "w", "failed_steps": [], "compensated": False,
-        "needs_person": False}
-
-
-class Api(http.server.BaseHTTPRequestHandler):
-    looks = 0
-
-    def answer(self, status, body):
-        self.send_response(status)
-        self.end_headers()
-        self.wfile.write(json.dumps(body).encode())
-
-    def do_GET(self):
-        Api.looks += 1
-        over = bulk | {"status": "complete", "done": 2, "refused": {"status": 1}, "expected_end": None}
-        if self.path == "/tasks/T":
-            error = {"code": "BREAKER_OPEN", "message": "the gateway is out"}
-            parked = {"name": "pay", "status": "retrying", "attempts": [], "error": error, "next_retry_at": "2026-11-27T01:00:00.000Z"}
-            nothing = {"started_at": "s", "completed_at": None, "redrives_at": None, "compensates_at": None, "warnings": []}
-            self.answer(200, task | nothing | {"steps": [parked], "compensations": [], "actions": []})
-        elif self.path == "/tasks/bulk/B/results":
-            self.answer(200, {"results": [{"task_id": "T", "result": "refused", "reason": "status"}], "next": None})
-        elif os.path.exists("api_is_down"):
-            self.answer(503, {"error": "not available"})
-        else:
-            self.answer(200, over if Api.looks > 1 else bulk | {"done": 1})
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        print(self.path, body, file=open("api_calls", "a"), flush=True)
-        if json.loads(body).get("dry_run", True):
-            self.answer(200, {"dry_run": True, "count": 3, "or_more": False, "sample": [task]})
-        else:
-            self.answer(202, bulk)
-
-    def log_message(self, *_):
-        pass
-
-
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Api)
-print(server.server_port, file=open("api_port.new", "w"), flush=True)
-os.rename("api_port.new", "api_port")
-server.serve_forever()
-PYTHON
-(cd "$sandbox" && exec python3 fake_api.py) &
-fake_api=$!
-trap 'kill "$fake_api"; rm -rf "$sandbox"' EXIT
-until [[ -f $sandbox/api_port ]]; do sleep 0.1; done
-tasks=(env "PYTHONPATH=$sandbox/python" infra/tasks.sh --url "http://127.0.0.1:$(<"$sandbox/api_port")" --token secret)
-
-scenario "tasks: a bulk action is counted, and not started without an answer"
-runs 1 "${tasks[@]}" redrive --status error --reason why
-says "3 tasks to redrive"
-says "there is no terminal to ask on"
-runs 0 "${tasks[@]}" cancel --status pending --dry-run
-says "3 tasks to cancel"
-runs 2 "${tasks[@]}" cancel --status pending
-says "arguments are required: --reason"
-if grep -q '"dry_run": false' "$sandbox/api_calls"; then wrong "it was started"; else ok; fi
-
-scenario "tasks: a bulk action is followed to its end"
-runs 1 "${tasks[@]}" redrive --status error --reason why --pace 50 --yes
-says "running: 1 of 3 done"
-says "complete: 2 of 3 done, 1 refused: status"
-says "infra/tasks.sh results B says which were refused"
-if grep -q '"pace": 50, "dry_run": false, "expected_count": 3' "$sandbox/api_calls"; then ok; else wrong "it was not started so"; fi
-runs 0 "${tasks[@]}" results B
-says "T  refused: status"
-
-scenario "tasks: a bulk action goes on without whoever has started it"
-touch "$sandbox/api_is_down"
-runs 1 "${tasks[@]}" compensate --status error --reason why --yes
-says "The bulk action goes on without you. See infra/tasks.sh bulk B"
-
-scenario "tasks: a step that waits without an attempt says why"
-runs 0 "${tasks[@]}" show T
-says "retrying  until 2026-11-27T01:00:00.000Z  BREAKER_OPEN: the gateway is out"
-
-scenario "tasks: options of many for one task"
-runs 2 "${tasks[@]}" redrive T --reason why --pace 50
-says "--dry-run, --yes and --pace are for many tasks"
 
 if ((failures > 0)); then
   printf '%s of %s checks failed\n' "$failures" "$((checks + failures))" >&2

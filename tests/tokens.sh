@@ -55,21 +55,21 @@ expect() {
   fi
 }
 
-# tasks TOKEN WORD...: runs infra/tasks.sh with this token; with a signature if the token is empty.
+# tasks TOKEN WORD...: runs the command stepwell, which infra/local.sh has built, with this token; with a signature if that is `none`.
 tasks() {
   local token=
   [[ $1 == none ]] || token=$(<"$folder/$1")
-  "$infra/tasks.sh" --url "$url" ${token:+--token "$token"} "${@:2}"
+  "$target/debug/stepwell" "${@:2}" --url "$url" ${token:+--token "$token"}
 }
 
 started=$(curl -fsS "$url/checkout" -H "Content-Type: application/json" -d "@$repo/events/requests/success.json")
 task=$(python3 -c 'import json, sys; print(json.load(sys.stdin)["task_id"])' <<<"$started")
 
 for token in other_audience other_issuer other_key expired; do
-  expect "a token that is not as it should be, $token, opens nothing" 1 "(401)" tasks "$token" show "$task"
-  expect "and changes nothing" 1 "(401)" tasks "$token" cancel "$task" --reason test
+  expect "a token that is not as it should be, $token, opens nothing" 4 "(401)" tasks "$token" show "$task"
+  expect "and changes nothing" 4 "(401)" tasks "$token" cancel "$task" --reason test
 done
-expect "nor does a signature" 1 "(401)" tasks none show "$task"
+expect "nor does a signature" 4 "(401)" tasks none show "$task"
 expect "nor does nothing at all" 22 401 curl -fsS "$url/tasks/$task"
 
 expect "an operator's token opens the list" 0 "$task" tasks operator list

@@ -363,14 +363,16 @@ impl Stack {
 
     /// The log of one function in the last minutes.
     pub fn logs_of(&self, function: &str, minutes: u32) -> String {
-        self.logs_with(&[function, "--since", &minutes.to_string()])
+        self.logs_with(&["--function", function, "--since", &minutes.to_string()])
     }
 
     fn logs_with(&self, arguments: &[&str]) -> String {
-        let script = repository().join("infra/local.sh");
-        let output = Command::new(script).arg("logs").args(arguments).stderr(Stdio::inherit()).output();
-        let output = output.expect("infra/local.sh runs");
-        assert!(output.status.success(), "infra/local.sh logs: {}", output.status);
+        // `infra/local.sh up` has built it.
+        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from);
+        let mut command = Command::new(target.join("debug/stepwell"));
+        command.args(["logs", "--stage", "local"]).args(arguments).current_dir(repository()).stderr(Stdio::inherit());
+        let output = command.output().expect("the command stepwell runs");
+        assert!(output.status.success(), "stepwell logs: {}", output.status);
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 

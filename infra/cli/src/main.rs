@@ -1,15 +1,16 @@
 //! The command `stepwell`. `stepwell --help` lists what it does.
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::{Generator, Shell};
 use std::{
     ffi::OsString,
     io::Write,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{self, ExitCode},
 };
-use stepwell_cli::{Finding, Findings, Project, check, cost, dev, new_step, render, sizes};
+use stepwell_cli::{Finding, Findings, Project, check, cost, dev, new_step, operate, project, render, sizes};
 
-/// Derives what is deployed from the workflows, and checks what has to fit together.
+/// Operates the tasks of a shop; derives what is deployed from the workflows, and checks what has to fit together.
 #[derive(Debug, Parser)]
 #[command(name = "stepwell", version)]
 struct Arguments {
@@ -53,6 +54,15 @@ enum Command {
     /// Create something new in the repository
     #[command(subcommand)]
     New(New),
+    #[command(flatten)]
+    Operate(Box<operate::Command>),
+    /// Print what makes a shell complete this command
+    ///
+    /// For bash, in ~/.bashrc: eval "$(stepwell completions bash)". For zsh and fish, write it into a file of theirs.
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
     /// Hold the payments, orders, reservations and tasks of a stack against each other
     ///
     /// It runs infra/reconcile.sh, whose options it takes and whose exit code it returns.
@@ -86,7 +96,14 @@ const RECONCILE_ERROR: u8 = 2;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match run(&arguments) {
+    let done = match &arguments.command {
+        Command::Operate(command) => return ended(operate::run(arguments.root.as_deref(), command)),
+        Command::Completions { shell } => {
+            return ended(completions(*shell));
+        }
+        command => run(arguments.root.as_deref(), command),
+    };
+    match done {
         Ok(code) => code,
         Err(findings) => {
             let _ = writeln!(std::io::stderr(), "{findings}");
@@ -96,12 +113,32 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> Result<ExitCode, Findings> {
-    let project = match &arguments.root {
-        Some(root) => Project::read(root)?,
-        None => Project::find(&std::env::current_dir().unwrap_or_default())?,
-    };
-    let text = match &arguments.command {
+/// Prints what makes a shell complete the command.
+fn completions(shell: Shell) -> Result<(), operate::Failure> {
+    let (mut command, mut script) = (Arguments::command(), Vec::new());
+    command.set_bin_name("stepwell");
+    command.build();
+    shell.try_generate(&command, &mut script).map_err(|error| operate::Failure::unprinted(&error))?;
+    operate::write(&String::from_utf8_lossy(&script))
+}
+
+/// Says why something was not done.
+fn ended(done: Result<(), operate::Failure>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let told = failure.to_string();
+            if !told.is_empty() {
+                let _ = writeln!(std::io::stderr(), "stepwell: {told}");
+            }
+            failure.exit_code().into()
+        }
+    }
+}
+
+fn run(root: Option<&Path>, command: &Command) -> Result<ExitCode, Findings> {
+    let project = Project::read(&project::root(root, &std::env::current_dir().unwrap_or_default())?)?;
+    let text = match command {
         Command::Check => check::check(&project)?,
         Command::Render { sizes: true, .. } => sizes::table(&project)?,
         Command::Render { rights: true, stage, .. } => render::rights(&project, stage)?,
@@ -118,10 +155,10 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Findings> {
         }
         Command::Dev(options) => return Ok(dev::run(&project.root, options)?.into()),
         Command::Reconcile { arguments } => return reconcile(&project, arguments),
+        // `main` has done these.
+        Command::Operate(_) | Command::Completions { .. } => String::new(),
     };
-    // A closed output has no reader, so its error has none either.
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    Ok(ExitCode::SUCCESS)
+    Ok(ended(operate::write(&text)))
 }
 
 /// Runs the script.

@@ -58,19 +58,6 @@ impl ProjectWorkflow {
 }
 
 impl Project {
-    /// Reads the project that contains `start`: the nearest folder, from it upwards, that has `infra/settings.yaml`.
-    ///
-    /// # Errors
-    /// All problems of the settings and the workflow files.
-    pub fn find(start: &Path) -> Result<Self, Findings> {
-        let root = start.ancestors().find(|folder| folder.join(SETTINGS).is_file());
-        let root = root.ok_or_else(|| {
-            let problem = format!("is neither in {} nor in a folder above it", start.display());
-            Finding::new(SETTINGS, problem, "Run this inside the repository, or say where it is: --root FOLDER")
-        })?;
-        Self::read(root)
-    }
-
     /// Reads the project with this root.
     ///
     /// # Errors
@@ -96,6 +83,19 @@ impl Project {
     pub fn read_file(&self, file: impl AsRef<Path>) -> Result<String, Finding> {
         read_file(&self.root, file.as_ref())
     }
+}
+
+/// The root of the repository: the one that is said, or else the nearest folder, from `start` upwards, that has
+/// `infra/settings.yaml`.
+///
+/// # Errors
+/// No root is said, and there is no such folder.
+pub fn root(said: Option<&Path>, start: &Path) -> Result<PathBuf, Finding> {
+    let found = || start.ancestors().find(|folder| folder.join(SETTINGS).is_file());
+    said.or_else(found).map(Path::to_owned).ok_or_else(|| {
+        let problem = format!("is neither in {} nor in a folder above it", start.display());
+        Finding::new(SETTINGS, problem, "Run this inside the repository, or say where it is: --root FOLDER")
+    })
 }
 
 fn read_file(root: &Path, file: &Path) -> Result<String, Finding> {

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
 };
-use stepwell_cli::{Project, check, render, sizes};
+use stepwell_cli::{Project, check, project, render, sizes};
 use tempfile::TempDir;
 use test_case::test_case;
 
@@ -57,7 +57,7 @@ const WORKFLOW: &str = "shared/checkout/src/checkout.yaml";
 
 #[test]
 fn this_repository_is_rendered_and_passes_the_check() {
-    let project = Project::find(&repository().join("infra/cli")).unwrap();
+    let project = Project::read(&project::root(None, &repository().join("infra/cli")).unwrap()).unwrap();
     let (files, _) = render::render(&project).unwrap();
     assert_eq!(render::stale(&project.root, &files), []);
     assert!(check::check(&project).unwrap().starts_with("ok: "));

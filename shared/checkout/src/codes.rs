@@ -105,7 +105,7 @@ error_codes! {
             "A result given by hand is final. Make the order by hand and resolve this step, or cancel the task.";
         /// The charge or the reservation does not match the cart. A result given by hand is the likely cause.
         OrderValidationFailed = "ORDER_VALIDATION_FAILED", Permanent, by "create_order",
-            "The message says what differs. Compare the results in `infra/tasks.sh show TASK`; then make the order \
+            "The message says what differs. Compare the results in `cargo stepwell show TASK`; then make the order \
              by hand and resolve this step, or cancel the task.";
         /// The order was cancelled, or ruled out, before this attempt ran: the checkout is being compensated.
         OrderVoid = "ORDER_VOID", Permanent, by "create_order",
@@ -113,11 +113,11 @@ error_codes! {
             customer "Your order was cancelled before it was made." no_retry;
         /// The request has no e-mail address. The API refuses such a request.
         MissingCustomerEmail = "MISSING_CUSTOMER_EMAIL", Permanent, by "every step that sends e-mail",
-            "The order stands, or is cancelled, without the e-mail. Send it with `infra/tasks.sh resend ORDER --email \
+            "The order stands, or is cancelled, without the e-mail. Send it with `cargo stepwell resend ORDER --email \
              ADDRESS`, or tell the customer in another way. Then resolve `send_confirmation`, which removes its warning.";
         /// The address is not one that e-mail may be sent to. The API refuses such a request.
         InvalidEmail = "INVALID_EMAIL", Permanent, by "every step that sends e-mail",
-            "The order stands, or is cancelled, without the e-mail. Send it with `infra/tasks.sh resend ORDER --email \
+            "The order stands, or is cancelled, without the e-mail. Send it with `cargo stepwell resend ORDER --email \
              ADDRESS`, or tell the customer in another way. Then resolve `send_confirmation`, which removes its warning.";
         /// The e-mail service asks for fewer e-mails, and sent nothing. The next attempt comes 60 to 90 seconds later. It
         /// costs no attempt for the first half hour of a checkout or of a redrive.
@@ -128,12 +128,12 @@ error_codes! {
         MailServiceUnavailable = "MAIL_SERVICE_UNAVAILABLE", Retryable, by "every step that sends e-mail",
             "Nothing while the step is tried again. If it fails, the order stands, or is cancelled, without the e-mail: \
              wait until the service is back, then redrive the completed task, or send the e-mail of a cancellation with \
-             `infra/tasks.sh resend ORDER`.";
+             `cargo stepwell resend ORDER`.";
         /// The e-mail service did not take the e-mail, for the reason in the message.
         MailUnknownError = "MAIL_UNKNOWN_ERROR", Retryable, by "every step that sends e-mail",
             "Look the reason up in the service's documentation; most likely the sender's address is not verified. Fix \
              it, then redrive the completed task. To a corrected address, and about a cancellation, \
-             `infra/tasks.sh resend ORDER` sends the e-mail.";
+             `cargo stepwell resend ORDER` sends the e-mail.";
         /// The gateway refuses the refund, or a refund that it had made has failed at the bank since.
         RefundDeclined = "REFUND_DECLINED", Permanent, by "refund_payment",
             "The message has the gateway's reason. Return the money in another way, then resolve this compensation.";

@@ -220,8 +220,8 @@ are in [the shop's list](../checkout/ERRORS.md).
   complete is complete again; otherwise it waits for a person.
 - *no attempt*: no attempt reports the code. It concerns a message or a task.
 
-A redrive gives the failed steps of a task a fresh set of attempts: `infra/tasks.sh redrive TASK --reason ...`. After doing a step by
-hand, resolve it: `infra/tasks.sh resolve-step TASK STEP --result JSON --reason ...`.
+A redrive gives the failed steps of a task a fresh set of attempts: `cargo stepwell redrive TASK --reason ...`. After doing a step by
+hand, resolve it: `cargo stepwell resolve-step TASK STEP --result JSON --reason ...`.
 ";
 
     #[test]

@@ -1,6 +1,7 @@
 //! The reasons why the program ends, and its exit codes.
 
 use checkout::StoreError;
+use checkout_demo::DemoError;
 use std::{
     io::{self, ErrorKind},
     path::PathBuf,
@@ -53,14 +54,9 @@ pub(crate) enum Failure {
     /// The shop's products cannot be read or stored.
     #[error("the products cannot be read or stored: {0}")]
     Products(#[from] StoreError),
-    /// Checkouts of the demo went otherwise.
-    #[error("{wrong} of {all} checkouts did not go as they should")]
-    Demo {
-        /// How many.
-        wrong: usize,
-        /// Of how many.
-        all: usize,
-    },
+    /// The demo failed.
+    #[error(transparent)]
+    Demo(#[from] DemoError),
     /// An option has a value that cannot be used, and what can.
     #[error("{0}")]
     Option(String),
@@ -88,11 +84,7 @@ impl Failure {
             Self::Products(StoreError::Busy(_)) => 8,
             Self::Products(_) => 6,
             Self::Option(_) => 2,
-            Self::Listen(ListenError::Io { .. })
-            | Self::File(_)
-            | Self::Demo { .. }
-            | Self::Step(_)
-            | Self::Other(_) => 1,
+            Self::Listen(ListenError::Io { .. }) | Self::File(_) | Self::Demo(_) | Self::Step(_) | Self::Other(_) => 1,
         }
     }
 }

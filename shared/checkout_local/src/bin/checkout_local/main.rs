@@ -8,7 +8,6 @@ mod measure;
 mod noop;
 mod serve;
 mod server;
-mod show;
 mod step;
 
 use clap::{Parser, Subcommand};

@@ -8,6 +8,7 @@ use futures::future::try_join_all;
 use http_api::TaskKeys;
 use std::{
     collections::BTreeMap,
+    fs,
     net::SocketAddr,
     num::NonZeroU16,
     path::{Path, PathBuf},
@@ -59,6 +60,8 @@ pub(crate) struct Server {
     operators: (TcpListener, SocketAddr, axum::Router),
     /// The file of the operators' token.
     pub(crate) token: PathBuf,
+    /// The file with the operators' address, which is there while the shop runs.
+    address: PathBuf,
 }
 
 /// The shop's file in the folder of all data.
@@ -138,7 +141,11 @@ impl Server {
             Ok::<_, Failure>((listener, address, router))
         };
         let (customers, operators) = (with_address(customers, for_customers)?, with_address(operators, for_operators)?);
-        Ok(Self { host, gateway, customers, operators, token })
+        let server = Self { host, gateway, customers, operators, token, address: data.join("operators-url") };
+        // For the command `stepwell`.
+        fs::write(&server.address, server.operators_url())
+            .map_err(|source| Failure::Folder { path: server.address.clone(), source })?;
+        Ok(server)
     }
 
     pub(crate) fn customers_url(&self) -> String {
@@ -155,6 +162,11 @@ impl Server {
     /// A port or the file failed.
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Failure> {
         let ports = [self.customers, self.operators].map(|(listener, _, router)| (listener, router));
+        let stop = async {
+            stop.await;
+            // If it is left behind, as by a process that is killed, it names a port on which nobody answers.
+            let _ = fs::remove_file(self.address);
+        };
         tokio::select! {
             done = run(self.host, ports, stop) => done,
             broken = self.gateway.broken() => Err(broken.into()),

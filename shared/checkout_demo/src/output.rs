@@ -1,7 +1,10 @@
 //! What the demo prints: in colour on a terminal, plain elsewhere.
 
-use crate::{failure::Failure, say};
-use std::{env, fmt, io::IsTerminal};
+use crate::DemoError;
+use std::{
+    env, fmt,
+    io::{self, IsTerminal, Write},
+};
 
 /// A text in a colour, or in bold.
 pub(crate) struct Coloured<T>(&'static str, T);
@@ -31,10 +34,15 @@ impl<T: fmt::Display> fmt::Display for Coloured<T> {
 
 fn is_coloured() -> bool {
     let is_dumb = env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
-    std::io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none() && !is_dumb
+    io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none() && !is_dumb
+}
+
+/// Writes a line.
+pub(crate) fn say(line: impl fmt::Display) -> Result<(), DemoError> {
+    writeln!(io::stdout(), "{line}").map_err(DemoError::Output)
 }
 
 /// Writes a line about a checkout.
-pub(crate) fn say_of_checkout(line: impl fmt::Display) -> Result<(), Failure> {
+pub(crate) fn say_of_checkout(line: impl fmt::Display) -> Result<(), DemoError> {
     say(format_args!("   {line}"))
 }

@@ -1,14 +1,10 @@
 //! A checkout of the demo, and how it is watched.
 
-use super::{
-    api::{Api, Refused},
-    elements, pause,
-};
 use crate::{
-    failure::Failure,
-    show::{green, red, say_of_checkout, yellow},
+    DemoError, Refused, Shop, elements,
+    output::{green, red, say_of_checkout, yellow},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::{
     collections::BTreeSet,
     time::{Duration, Instant},
@@ -20,7 +16,7 @@ pub(crate) const PERMANENT: &str = "permanent_error";
 pub(crate) const COMPLETE: &str = "complete";
 
 const BREAKER_OPEN: &str = "BREAKER_OPEN";
-const POLL_SECONDS: f64 = 0.1;
+const POLL_EACH: Duration = Duration::from_millis(100);
 
 /// How long a checkout may take.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -33,12 +29,18 @@ pub(crate) enum Wrong {
     /// Something did not go as it should.
     Otherwise(String),
     /// Nothing can be printed any more.
-    Output(Failure),
+    Output(DemoError),
 }
 
-impl From<Failure> for Wrong {
-    fn from(failure: Failure) -> Self {
-        Self::Output(failure)
+impl From<DemoError> for Wrong {
+    fn from(error: DemoError) -> Self {
+        Self::Output(error)
+    }
+}
+
+impl From<Refused> for Wrong {
+    fn from(refused: Refused) -> Self {
+        Self::Otherwise(refused.why)
     }
 }
 
@@ -52,9 +54,8 @@ pub(crate) fn text(value: &Value) -> &str {
 }
 
 /// A checkout.
-pub(crate) struct Checkout<'a> {
-    pub(crate) customers: &'a Api,
-    operators: &'a Api,
+pub(crate) struct Checkout<'a, S> {
+    pub(crate) shop: &'a S,
     task_id: String,
     key: String,
     /// The last answer of `GET /order_status`.
@@ -64,10 +65,10 @@ pub(crate) struct Checkout<'a> {
     shown: BTreeSet<(String, u64, String)>,
 }
 
-impl<'a> Checkout<'a> {
-    pub(crate) fn new(customers: &'a Api, operators: &'a Api) -> Self {
+impl<'a, S: Shop> Checkout<'a, S> {
+    pub(crate) fn new(shop: &'a S) -> Self {
         let (task_id, key) = (String::new(), String::new());
-        Self { customers, operators, task_id, key, status: Value::Null, details: Value::Null, shown: BTreeSet::new() }
+        Self { shop, task_id, key, status: Value::Null, details: Value::Null, shown: BTreeSet::new() }
     }
 
     /// Sends this request, and shows what happens until the checkout has ended, or has attempted the step `until`.
@@ -83,7 +84,7 @@ impl<'a> Checkout<'a> {
     async fn send(&self, request: &str) -> Result<Value, Wrong> {
         let begun = Instant::now();
         loop {
-            let Refused { why, retry_after } = match self.customers.post("/checkout", request.to_owned()).await {
+            let Refused { why, retry_after } = match self.shop.post("/checkout", request.to_owned()).await {
                 Ok(started) => return Ok(started),
                 Err(refused) => refused,
             };
@@ -99,7 +100,7 @@ impl<'a> Checkout<'a> {
         let begun = Instant::now();
         loop {
             let path = format!("/workflow_details/{}?key={}", self.task_id, self.key);
-            self.details = self.customers.get(&path).await?;
+            self.details = self.shop.get(&path).await?;
             self.show_news()?;
             let is_attempted = until.is_some_and(|until| {
                 let attempted = |step: &Value| step["name"] == until && !elements(&step["attempts"]).is_empty();
@@ -107,18 +108,31 @@ impl<'a> Checkout<'a> {
             });
             if is_attempted || !["pending", "in_progress", "compensating"].contains(&text(&self.details["status"])) {
                 let path = format!("/order_status/{}?key={}", self.task_id, self.key);
-                self.status = self.customers.get(&path).await?;
+                self.status = self.shop.get(&path).await?;
                 return Ok(());
             }
             let seconds = PATIENCE.as_secs();
-            expect(begun.elapsed() < PATIENCE, || format!("{} has not ended within {seconds} s", self.task_id))?;
-            pause(POLL_SECONDS).await;
+            expect(begun.elapsed() < PATIENCE, || {
+                format!("{} has not ended within {seconds} s{}", self.task_id, self.waits())
+            })?;
+            tokio::time::sleep(POLL_EACH).await;
         }
     }
 
     /// The steps, or the compensations.
     pub(crate) fn steps(&self, kind: &str) -> &[Value] {
         elements(&self.details[kind])
+    }
+
+    /// What it waits for.
+    fn waits(&self) -> String {
+        let steps = self.steps("steps").iter().chain(self.steps("compensations"));
+        let waiting = steps.filter(|step| step["status"] == "retrying" && !step["error"].is_null());
+        let told = waiting.map(|step| {
+            let (name, error) = (text(&step["name"]), &step["error"]);
+            format!("; {name} waits: {}: {}", text(&error["code"]), text(&error["message"]))
+        });
+        told.collect()
     }
 
     fn show_news(&mut self) -> Result<(), Wrong> {
@@ -136,8 +150,9 @@ impl<'a> Checkout<'a> {
             // It waits without an attempt, which would have told.
             let error = &step["error"];
             if step["status"] == "retrying" && error["code"] == BREAKER_OPEN {
-                let line =
-                    format!("           {name:<17}  {} {BREAKER_OPEN}: {}", yellow("waits"), text(&error["message"]));
+                let next = step.get("next_retry_at").map(|at| format!("; next attempt at {}", text(at)));
+                let (message, next) = (text(&error["message"]), next.unwrap_or_default());
+                let line = format!("           {name:<17}  {} {BREAKER_OPEN}: {message}{next}", yellow("waits"));
                 news.push((None, (name.to_owned(), 0, BREAKER_OPEN.to_owned()), line));
             }
         }
@@ -150,11 +165,11 @@ impl<'a> Checkout<'a> {
         Ok(())
     }
 
-    /// Does what operators may do, and only they.
-    pub(crate) async fn cancel(&self, reason: &str) -> Result<(), Wrong> {
-        let path = format!("/tasks/{}/cancel", self.task_id);
-        say_of_checkout(format_args!("operator: POST {path} because {reason}"))?;
-        self.operators.post(&path, json!({"reason": reason}).to_string()).await?;
+    /// Cancels it, as its customer may.
+    pub(crate) async fn cancel(&self) -> Result<(), Wrong> {
+        let path = format!("/cancel_checkout/{}", self.task_id);
+        say_of_checkout(format_args!("POST {path}"))?;
+        self.shop.post(&format!("{path}?key={}", self.key), String::new()).await?;
         Ok(())
     }
 

@@ -1,69 +1,70 @@
-//! `checkout_local demo`: takes six checkouts through a shop of their own and shows every step of them as it happens.
+//! Six checkouts through a shop, wherever it runs, and what has to come of them. Every step is shown as it happens.
 //!
-//! `infra/demo.py` does the same on a stack.
+//! `checkout_local demo` runs them on a shop of its own, and `stepwell demo` on a stack.
 
 #![allow(
     clippy::indexing_slicing,
     reason = "a JSON value is null where it has no such field, and none of these is a slice"
 )]
 
-mod api;
 mod checkout;
+mod output;
 
-use crate::{
-    failure::Failure,
-    say,
-    server::{Server, Settings, Slots},
-    show::{bold, green, red, say_of_checkout},
-};
-use api::Api;
 use checkout::{COMPLETE, Checkout, PERMANENT, RETRYABLE, Wrong, expect, text};
-use checkout_api::Limits;
+use output::{bold, green, red, say, say_of_checkout};
 use serde_json::Value;
-use std::time::Duration;
-use tokio::sync::oneshot;
+use std::io;
 
-/// Takes the six checkouts through a new shop, and deletes it.
-///
-/// # Errors
-/// A checkout went otherwise than it should, or the shop cannot be opened.
-pub(crate) async fn demo() -> Result<(), Failure> {
-    // It is deleted when it is dropped, also after Ctrl-C.
-    let folder = tempfile::Builder::new().prefix("stepwell-demo-").tempdir();
-    let folder = folder.map_err(|source| Failure::Folder { path: std::env::temp_dir(), source })?;
-    let settings = Settings {
-        data: folder.path().to_owned(),
-        customers_port: 0,
-        operators_port: 0,
-        limits: Limits { per_email: 0, per_address: 0 },
-        slots: Slots::new(),
-    };
-    let server = Server::open(&settings).await?;
-    let (customers, operators) = (Api::new(server.customers_url()), Api::new(server.operators_url()));
-    let operators = operators.with_token(&server.token)?;
-    let (stop, stopped) = oneshot::channel::<()>();
-    let server = tokio::spawn(server.run(async { drop(stopped.await) }));
-    let played = tokio::select! {
-        played = play(&customers, &operators) => played,
-        _ = tokio::signal::ctrl_c() => Err(Failure::Other("interrupted".to_owned())),
-    };
-    drop(stop);
-    server.await.map_err(|error| Failure::Other(error.to_string()))??;
-    played
+/// The customers' API of a shop.
+pub trait Shop {
+    /// The answer to `GET` of a path.
+    fn get(&self, path: &str) -> impl Future<Output = Result<Value, Refused>>;
+
+    /// The answer to `POST` of JSON, or of nothing, to a path.
+    fn post(&self, path: &str, body: String) -> impl Future<Output = Result<Value, Refused>>;
+}
+
+/// An answer that is not the one that was asked for, or none.
+#[derive(Debug)]
+pub struct Refused {
+    /// What it says.
+    pub why: String,
+    /// The seconds after which it may be asked again, if it says so.
+    pub retry_after: Option<u64>,
+}
+
+/// The reason why the demo failed.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// Checkouts went otherwise.
+    #[error("{wrong} of {all} checkouts did not go as they should")]
+    Wrong {
+        /// How many.
+        wrong: usize,
+        /// Of how many.
+        all: usize,
+    },
+    /// Nothing can be shown.
+    #[error("nothing can be printed: {0}")]
+    Output(io::Error),
 }
 
 /// What a scenario has come to: a sentence, or what went otherwise.
 type Told = Result<String, Wrong>;
 
-async fn play(customers: &Api, operators: &Api) -> Result<(), Failure> {
+/// Takes the six checkouts through a shop, and shows every step of them as it happens.
+///
+/// # Errors
+/// A checkout went otherwise than it should, or nobody reads what is shown.
+pub async fn play(shop: &impl Shop) -> Result<(), DemoError> {
     let (mut number, mut wrong) = (0, 0);
     macro_rules! play {
         ($($title:literal => $scenario:expr,)+) => {$(
             number += 1;
             say(format_args!("\n{}", bold(format_args!("{number}. {}", $title))))?;
-            match $scenario(Checkout::new(customers, operators)).await {
+            match $scenario(Checkout::new(shop)).await {
                 Ok(told) => say_of_checkout(format_args!("{} {told}", green("As it should be:")))?,
-                Err(Wrong::Output(failure)) => return Err(failure),
+                Err(Wrong::Output(error)) => return Err(error),
                 Err(Wrong::Otherwise(why)) => {
                     wrong += 1;
                     say_of_checkout(format_args!("{} {why}", red("NOT as it should be:")))?;
@@ -81,48 +82,46 @@ async fn play(customers: &Api, operators: &Api) -> Result<(), Failure> {
         "A checkout that is cancelled while its payment waits for the gateway" => is_compensated,
     }
     if wrong > 0 {
-        return Err(Failure::Demo { wrong, all: number });
+        return Err(DemoError::Wrong { wrong, all: number });
     }
     say(format_args!("\n{}", green(format_args!("All {number} checkouts went as they should."))))
 }
 
-async fn succeeds(mut checkout: Checkout<'_>) -> Told {
-    checkout.start(include_str!("../../../../../../events/requests/success.json"), "success", None).await?;
+async fn succeeds(mut checkout: Checkout<'_, impl Shop>) -> Told {
+    checkout.start(include_str!("../../../events/requests/success.json"), "success", None).await?;
     checkout.must_be("completed", None, &[])?;
-    let order = checkout.customers.get(text(&checkout.status["redirect_url"])).await?;
+    let order = checkout.shop.get(text(&checkout.status["redirect_url"])).await?;
     let total = order["total_amount"].as_f64();
     expect(total == Some(100.0), || format!("the total is {}", order["total_amount"]))?;
     let number = text(&order["order_number"]);
     Ok(format!("order {number} over {} USD, every step at its first attempt.", order["total_amount"]))
 }
 
-async fn recovers(mut checkout: Checkout<'_>) -> Told {
-    checkout
-        .start(include_str!("../../../../../../events/requests/gateway_recovers.json"), "gateway_recovers", None)
-        .await?;
+async fn recovers(mut checkout: Checkout<'_, impl Shop>) -> Told {
+    checkout.start(include_str!("../../../events/requests/gateway_recovers.json"), "gateway_recovers", None).await?;
     checkout.must_be("completed", None, &[("process_payment", &[RETRYABLE, RETRYABLE, COMPLETE])])?;
     Ok(format!("order {}, paid at the third attempt.", text(&checkout.status["order_number"])))
 }
 
-async fn is_declined(mut checkout: Checkout<'_>) -> Told {
-    checkout.start(include_str!("../../../../../../events/requests/card_declined.json"), "card_declined", None).await?;
+async fn is_declined(mut checkout: Checkout<'_, impl Shop>) -> Told {
+    checkout.start(include_str!("../../../events/requests/card_declined.json"), "card_declined", None).await?;
     checkout.must_be("failed", Some("PAYMENT_DECLINED"), &[("process_payment", &[PERMANENT])])?;
     Ok("failed at the first attempt, and nothing after the payment has run.".to_owned())
 }
 
-async fn lacks_stock(mut checkout: Checkout<'_>) -> Told {
-    let request = include_str!("../../../../../../events/requests/inventory_conflict.json");
+async fn lacks_stock(mut checkout: Checkout<'_, impl Shop>) -> Told {
+    let request = include_str!("../../../events/requests/inventory_conflict.json");
     checkout.start(request, "inventory_conflict", None).await?;
     checkout.must_be("failed", Some("INSUFFICIENT_STOCK"), &[("validate_cart", &[PERMANENT])])?;
     Ok("failed at the first attempt, and nothing was held or charged.".to_owned())
 }
 
-async fn is_resumed(mut checkout: Checkout<'_>) -> Told {
-    checkout.start(include_str!("../../../../../../events/requests/gateway_down.json"), "gateway_down", None).await?;
+async fn is_resumed(mut checkout: Checkout<'_, impl Shop>) -> Told {
+    checkout.start(include_str!("../../../events/requests/gateway_down.json"), "gateway_down", None).await?;
     checkout.must_be("processing", Some("GATEWAY_TEMPORARY_FAILURE"), &[("process_payment", &[RETRYABLE; 3])])?;
     let retry_url = text(&checkout.status["retrying"]["retry_url"]).to_owned();
     say_of_checkout(format_args!("still processing, to be tried again in a minute. POST {retry_url}"))?;
-    checkout.customers.post(&retry_url, String::new()).await?;
+    checkout.shop.post(&retry_url, String::new()).await?;
     checkout.watch(None).await?;
     let attempts = [RETRYABLE, RETRYABLE, RETRYABLE, COMPLETE];
     checkout.must_be("completed", None, &[("process_payment", &attempts)])?;
@@ -130,10 +129,10 @@ async fn is_resumed(mut checkout: Checkout<'_>) -> Told {
     Ok(format!("order {order}, charged once; validate_cart has not run again."))
 }
 
-async fn is_compensated(mut checkout: Checkout<'_>) -> Told {
-    let request = include_str!("../../../../../../events/requests/gateway_rate_limited.json");
+async fn is_compensated(mut checkout: Checkout<'_, impl Shop>) -> Told {
+    let request = include_str!("../../../events/requests/gateway_rate_limited.json");
     checkout.start(request, "gateway_rate_limited", Some("process_payment")).await?;
-    checkout.cancel("the customer called").await?;
+    checkout.cancel().await?;
     checkout.watch(None).await?;
     checkout.must_be("cancelled", None, &[("process_payment", &[RETRYABLE])])?;
     let compensations = checkout.steps("compensations");
@@ -143,11 +142,6 @@ async fn is_compensated(mut checkout: Checkout<'_>) -> Told {
     expect(is_whole, || format!("its compensations are {:?}", all().collect::<Vec<_>>()))?;
     expect(is_there("release_stock"), || "the held stock was not put back".to_owned())?;
     Ok("cancelled: its units are back in stock, and its payment is ruled out for good.".to_owned())
-}
-
-/// A pause in which nothing is asked.
-async fn pause(seconds: f64) {
-    tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
 }
 
 /// The elements of a JSON array; none of anything else.

@@ -1,0 +1,188 @@
+//! The answers of the operators' API, as far as they are shown.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+
+/// A page of tasks.
+#[derive(Deserialize)]
+pub(super) struct TaskPage {
+    pub(super) tasks: Vec<Box<RawValue>>,
+    pub(super) next: Option<String>,
+}
+
+/// A task in a list.
+#[derive(Deserialize)]
+pub(super) struct ListedTask {
+    pub(super) task_id: String,
+    pub(super) workflow: String,
+    pub(super) status: String,
+    pub(super) created_at: String,
+    pub(super) failed_steps: Vec<String>,
+    pub(super) compensated: bool,
+    pub(super) needs_person: bool,
+}
+
+/// A whole task.
+#[derive(Deserialize)]
+pub(super) struct Task {
+    pub(super) task_id: String,
+    pub(super) workflow: String,
+    pub(super) status: String,
+    pub(super) started_at: String,
+    pub(super) completed_at: Option<String>,
+    pub(super) compensated: bool,
+    pub(super) redrives_at: Option<String>,
+    pub(super) compensates_at: Option<String>,
+    pub(super) warnings: Vec<Warning>,
+    #[serde(default)]
+    pub(super) refusals: Vec<Refusal>,
+    pub(super) steps: Vec<Step>,
+    pub(super) compensations: Vec<Step>,
+    pub(super) actions: Vec<Action>,
+    pub(super) newer_format: Option<NewerFormat>,
+}
+
+/// An optional step that failed for good.
+#[derive(Deserialize)]
+pub(super) struct Warning {
+    pub(super) step: String,
+    pub(super) code: String,
+    pub(super) message: String,
+}
+
+/// A cancellation that a compensation refused.
+#[derive(Deserialize)]
+pub(super) struct Refusal {
+    pub(super) at: String,
+    pub(super) step: String,
+    pub(super) error: StepError,
+}
+
+#[derive(Deserialize)]
+pub(super) struct StepError {
+    pub(super) code: String,
+    pub(super) message: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Step {
+    pub(super) name: String,
+    pub(super) status: String,
+    pub(super) attempts: Vec<Attempt>,
+    pub(super) error: Option<StepError>,
+    pub(super) next_retry_at: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Attempt {
+    pub(super) number: u32,
+    pub(super) started_at: String,
+    pub(super) duration_ms: Option<u64>,
+    pub(super) outcome: String,
+    pub(super) error: Option<StepError>,
+    pub(super) next_retry_at: Option<String>,
+}
+
+/// The graph of a task.
+#[derive(Deserialize)]
+pub(super) struct Graph {
+    pub(super) nodes: Vec<Node>,
+}
+
+/// A step or a compensation in the graph.
+#[derive(Deserialize)]
+pub(super) struct Node {
+    pub(super) name: String,
+    /// None for a compensation that is not to run.
+    pub(super) state: Option<String>,
+    pub(super) depends_on: Vec<String>,
+    pub(super) compensates: Option<String>,
+}
+
+/// An entry of the audit trail.
+#[derive(Deserialize)]
+pub(super) struct Action {
+    pub(super) at: String,
+    pub(super) what: String,
+    pub(super) step: Option<String>,
+    pub(super) who: String,
+    pub(super) why: String,
+}
+
+/// The formats of a task that a newer version wrote.
+#[derive(Deserialize)]
+pub(super) struct NewerFormat {
+    pub(super) written: i64,
+    pub(super) needs: i64,
+}
+
+/// What an action on a task has come to.
+#[derive(Deserialize)]
+pub(super) struct Accepted {
+    pub(super) task_id: String,
+    pub(super) status: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Shipped {
+    pub(super) order_id: String,
+    pub(super) shipped_at: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Resent {
+    pub(super) order_id: String,
+    pub(super) status: String,
+    pub(super) recipient: String,
+}
+
+/// How many tasks a bulk action would act on.
+#[derive(Deserialize)]
+pub(super) struct DryRun {
+    pub(super) count: usize,
+    pub(super) or_more: bool,
+    pub(super) sample: Vec<ListedTask>,
+}
+
+/// A bulk action.
+#[derive(Deserialize)]
+pub(super) struct Bulk {
+    pub(super) bulk_id: String,
+    pub(super) action: String,
+    pub(super) filter: BTreeMap<String, serde_json::Value>,
+    pub(super) status: String,
+    pub(super) started_at: String,
+    pub(super) who: String,
+    pub(super) why: String,
+    pub(super) expected_count: u64,
+    pub(super) done: u64,
+    pub(super) refused: BTreeMap<String, u64>,
+    pub(super) expected_end: Option<String>,
+}
+
+impl Bulk {
+    /// Whether the engine still carries it on.
+    pub(super) fn goes_on(&self) -> bool {
+        matches!(self.status.as_str(), "running" | "stopping")
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct BulkList {
+    pub(super) bulk_actions: Vec<Bulk>,
+}
+
+/// A page of what became of the tasks of a bulk action.
+#[derive(Deserialize)]
+pub(super) struct ResultPage {
+    pub(super) results: Vec<Box<RawValue>>,
+    pub(super) next: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct TaskResult {
+    pub(super) task_id: String,
+    pub(super) result: String,
+    pub(super) reason: Option<String>,
+}

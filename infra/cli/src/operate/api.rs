@@ -1,0 +1,265 @@
+//! The client of the operators' API.
+
+use super::{
+    aws::{Aws, client, root_cause},
+    failure::{Failure, Kind},
+};
+use checkout_demo::Refused;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::{
+    Client, Method, Response, StatusCode, Url,
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue},
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
+use std::fmt::Write;
+use uuid::Uuid;
+
+/// What is written as `%XX` in a path and in a query: all but what SigV4 leaves as it is.
+pub(super) const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// The header by which an operator of one machine says who that is.
+const OPERATOR: &str = "x-operator";
+
+/// The operators' API of one shop.
+pub(super) struct Api {
+    url: String,
+    http: Client,
+    caller: Caller,
+    /// The options that name it, for a command to type next.
+    pub(super) options: String,
+    /// What to do if nothing answers.
+    start: String,
+}
+
+/// Who asks.
+pub(super) enum Caller {
+    /// Whoever has this token.
+    Token(Token),
+    /// The owner of the data of one machine, who says this name.
+    Owner(Token, Option<String>),
+    /// The owner of these credentials.
+    Signed(Box<Aws>),
+    /// A customer, who needs neither.
+    Customer,
+}
+
+/// A token. It is never printed.
+pub(super) struct Token(HeaderValue);
+
+impl Token {
+    /// # Errors
+    /// It has characters that no header can have.
+    pub(super) fn new(text: &str) -> Result<Self, Failure> {
+        let value = HeaderValue::from_str(&format!("Bearer {}", text.trim()));
+        let mut value = value.map_err(|_| Failure::new(Kind::Usage, "the token has characters that none can have"))?;
+        value.set_sensitive(true);
+        Ok(Self(value))
+    }
+}
+
+/// An answer of the API.
+pub(super) struct Answer {
+    /// The JSON as it came, because a result's numbers are kept to the digit.
+    pub(super) text: String,
+}
+
+impl Answer {
+    /// # Errors
+    /// It is not what was asked for.
+    pub(super) fn read<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Failure> {
+        read(&self.text)
+    }
+}
+
+/// Reads JSON that the API has answered with.
+///
+/// # Errors
+/// It is not what was asked for.
+pub(super) fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Failure> {
+    serde_json::from_str(text).map_err(|error| {
+        let why = format!("the API's answer cannot be read: {error}. Are the API and this command of one version?");
+        Failure::new(Kind::NoAnswer, why).with_answer(Some(text.to_owned()))
+    })
+}
+
+/// What an answer that is not the one asked for says.
+#[derive(Deserialize)]
+struct Refusal {
+    #[serde(alias = "message")]
+    error: Option<String>,
+    #[serde(default)]
+    details: Vec<Violation>,
+}
+
+#[derive(Deserialize)]
+struct Violation {
+    path: String,
+    message: String,
+}
+
+impl Api {
+    /// # Errors
+    /// The URL is none.
+    pub(super) fn new(url: &str, caller: Caller, options: String, start: String) -> Result<Self, Failure> {
+        let wrong = || Failure::new(Kind::Usage, format!("'{url}' is no URL such as http://127.0.0.1:8081"));
+        let parsed = Url::parse(url).map_err(|_| wrong())?;
+        let host = parsed.host_str().ok_or_else(wrong)?;
+        let is_local = matches!(host, "127.0.0.1" | "localhost" | "[::1]");
+        Ok(Self { url: url.trim_end_matches('/').to_owned(), http: client(is_local)?, caller, options, start })
+    }
+
+    /// The same API, asked by a customer.
+    pub(super) fn for_customers(self) -> Self {
+        Self { caller: Caller::Customer, ..self }
+    }
+
+    pub(super) async fn get(&self, path: &[&str], query: &[(&str, String)]) -> Result<Answer, Failure> {
+        self.ask(Method::GET, path, query, None, None).await
+    }
+
+    pub(super) async fn post(&self, path: &[&str], body: String) -> Result<Answer, Failure> {
+        self.ask(Method::POST, path, &[], Some(body), None).await
+    }
+
+    /// Sends a request with an idempotency key, and again if no answer comes: it takes effect once.
+    pub(super) async fn post_once(&self, path: &[&str], body: String) -> Result<Answer, Failure> {
+        let key = Uuid::new_v4().to_string();
+        let first = self.ask(Method::POST, path, &[], Some(body.clone()), Some(&key)).await;
+        match first {
+            Err(failure) if failure.kind == Kind::NoAnswer => {
+                self.ask(Method::POST, path, &[], Some(body), Some(&key)).await
+            }
+            answered => answered,
+        }
+    }
+
+    /// Asks and reads the answer.
+    pub(super) async fn get_as<T: DeserializeOwned>(&self, path: &[&str]) -> Result<(Answer, T), Failure> {
+        let answer = self.get(path, &[]).await?;
+        let read = answer.read()?;
+        Ok((answer, read))
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, String)],
+        body: Option<String>,
+        key: Option<&str>,
+    ) -> Result<Answer, Failure> {
+        let mut target = String::new();
+        for segment in path {
+            target.extend(["/", &utf8_percent_encode(segment, RESERVED).to_string()]);
+        }
+        for (place, (name, value)) in query.iter().enumerate() {
+            let mark = if place == 0 { '?' } else { '&' };
+            // A text can always be written to.
+            let _ = write!(target, "{mark}{name}={}", utf8_percent_encode(value, RESERVED));
+        }
+        self.send(method, &target, body, key).await
+    }
+
+    /// Sends a request to a path with its query, and reads the answer.
+    async fn send(
+        &self,
+        method: Method,
+        target: &str,
+        body: Option<String>,
+        key: Option<&str>,
+    ) -> Result<Answer, Failure> {
+        let changes = method != Method::GET;
+        let mut request = self.http.request(method, format!("{}{target}", self.url));
+        if let Some(body) = body {
+            request = request.header(CONTENT_TYPE, "application/json").body(body);
+        }
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        let mut request = request.build().map_err(|error| self.no_answer(&error, false))?;
+        match &self.caller {
+            Caller::Token(Token(value)) => drop(request.headers_mut().insert(AUTHORIZATION, value.clone())),
+            Caller::Owner(Token(value), name) => {
+                request.headers_mut().insert(AUTHORIZATION, value.clone());
+                if let Some(name) = name.as_deref().and_then(|name| HeaderValue::from_str(name).ok()) {
+                    request.headers_mut().insert(OPERATOR, name);
+                }
+            }
+            Caller::Signed(aws) => aws.sign("execute-api", &mut request)?,
+            Caller::Customer => {}
+        }
+        let response = self.http.execute(request).await.map_err(|error| self.no_answer(&error, changes))?;
+        let status = response.status();
+        let wait = retry_after(&response);
+        let text = response.text().await.map_err(|error| self.no_answer(&error, changes))?;
+        if status.is_success() { Ok(Answer { text }) } else { Err(self.refused(status, wait, text)) }
+    }
+
+    fn no_answer(&self, error: &reqwest::Error, changes: bool) -> Failure {
+        let Self { url, start, .. } = self;
+        let told = if error.is_connect() {
+            format!("nothing answers at {url} ({}). {start}", root_cause(error))
+        } else if changes {
+            format!("{url} did not answer ({}). Look whether it was done before you ask again", root_cause(error))
+        } else {
+            format!("{url} did not answer ({})", root_cause(error))
+        };
+        Failure::new(Kind::NoAnswer, told)
+    }
+
+    /// What an answer that is not the one asked for has to say.
+    fn refused(&self, status: StatusCode, wait: Option<u64>, text: String) -> Failure {
+        let refusal: Option<Refusal> = serde_json::from_str(&text).ok();
+        let is_json = refusal.is_some();
+        let (error, details) = refusal.map_or((None, Vec::new()), |refusal| (refusal.error, refusal.details));
+        let reason = status.canonical_reason().unwrap_or_default();
+        let mut message = error.unwrap_or_else(|| format!("the API answered {reason}"));
+        for Violation { path, message: why } in details {
+            let path = if path.is_empty() { "/" } else { &path };
+            message.push_str(&format!("\n  {path}: {why}"));
+        }
+        message.push_str(&format!(" ({})", status.as_u16()));
+        let kind = match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                message.push_str("\n  ");
+                message.push_str(match self.caller {
+                    Caller::Owner(..) => {
+                        "Is this the folder of the shop that runs there? Its file operator-token is what it lets in"
+                    }
+                    Caller::Token(_) | Caller::Signed(_) | Caller::Customer => {
+                        "Does the stack want tokens (--token) or AWS credentials, and may yours do execute-api:Invoke?"
+                    }
+                });
+                Kind::NotLetIn
+            }
+            // The host in between has lost the answer, or the API does not know what its store has done.
+            _ if status.is_server_error() => Kind::NoAnswer,
+            _ => Kind::Refused,
+        };
+        Failure { retry_after: wait, ..Failure::new(kind, message).with_answer(is_json.then_some(text)) }
+    }
+}
+
+/// The seconds after which it may be asked again, if it says so.
+fn retry_after(response: &Response) -> Option<u64> {
+    response.headers().get("retry-after")?.to_str().ok()?.parse().ok()
+}
+
+/// The customers' side of the same API, for the demo.
+impl checkout_demo::Shop for Api {
+    async fn get(&self, path: &str) -> Result<Value, Refused> {
+        self.send(Method::GET, path, None, None).await?.read().map_err(Refused::from)
+    }
+
+    async fn post(&self, path: &str, body: String) -> Result<Value, Refused> {
+        let body = Some(body).filter(|body| !body.is_empty());
+        self.send(Method::POST, path, body, None).await?.read().map_err(Refused::from)
+    }
+}
+
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Self {
+        Self { why: failure.message, retry_after: failure.retry_after }
+    }
+}

@@ -1,0 +1,291 @@
+//! `stepwell logs`: what the functions of a stack log.
+
+use super::{
+    aws::{Aws, Call},
+    failure::{Failure, Kind},
+    output::print,
+    target::Target,
+};
+use crate::{project, render::FUNCTIONS};
+use clap::Args;
+use serde::Deserialize;
+use serde_json::json;
+use std::{
+    collections::{BTreeMap, HashSet},
+    env, fs,
+    path::Path,
+    time::Duration,
+};
+use stepwell::{Runtime, System, TaskId, Timestamp};
+use tokio::time::sleep;
+
+/// What Lambda itself writes around each invocation.
+const LAMBDAS_OWN: [&str; 3] = ["START RequestId", "END RequestId", "REPORT RequestId"];
+
+/// The pause before the logs are asked again for what has come since.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A task's functions log nothing of it before it was started, but clocks differ.
+const BEFORE_START_MS: i64 = 60_000;
+
+/// The options of `stepwell logs`.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Only lines with this task's id, from its start on
+    task: Option<TaskId>,
+    /// Only this function or step, such as validate_cart
+    #[arg(long, value_name = "NAME")]
+    function: Option<String>,
+    /// How many minutes back to start; 10 if neither they nor a task are said
+    #[arg(long, value_name = "MINUTES")]
+    since: Option<u32>,
+    /// Go on until Ctrl-C
+    #[arg(long)]
+    follow: bool,
+    /// Print each line as a JSON object: `at`, `function`, `message`
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+pub(super) async fn run(root: Option<&Path>, options: &Options) -> Result<(), Failure> {
+    let (stack, aws) = options.target.stack(root).await?;
+    let functions = functions(root)?;
+    let wanted: Vec<&Function> = functions.iter().filter(|function| function.is(options.function.as_deref())).collect();
+    if wanted.is_empty() {
+        let all: Vec<&str> = functions.iter().map(|function| function.name.as_str()).collect();
+        let name = options.function.as_deref().unwrap_or_default();
+        return Err(Failure::new(Kind::Usage, format!("there is no function {name}. There are: {}", all.join(", "))));
+    }
+    let start = start(options, System.now());
+    let mut tails: BTreeMap<&str, Tail> = BTreeMap::new();
+    for Function { log, .. } in &wanted {
+        tails.entry(log).or_insert_with(|| Tail::new(&stack, log, &functions, start));
+    }
+    let width = functions.iter().map(|function| function.shown.len()).max().unwrap_or_default();
+    loop {
+        let mut news = Vec::new();
+        for tail in tails.values_mut() {
+            news.extend(tail.news(&aws, options.task).await?);
+        }
+        news.retain(|line| options.function.is_none() || wanted.iter().any(|function| function.shown == line.shown));
+        news.sort_by_key(|line| line.moment);
+        for Line { moment, shown, message } in &news {
+            let (at, message) = (Timestamp::from_millis(*moment), message.trim_end());
+            match options.json {
+                true => print(json!({"at": at.to_string(), "function": shown, "message": message}))?,
+                false => print(format_args!("{at} {shown:<width$} {message}"))?,
+            }
+        }
+        match (news.is_empty(), options.follow) {
+            (true, false) => return Ok(()),
+            (true, true) => sleep(PAUSE).await,
+            (false, _) => {}
+        }
+    }
+}
+
+/// From when on, in milliseconds since 1970.
+fn start(options: &Options, now: Timestamp) -> i64 {
+    let started = options.task.and_then(|task| task.made_at());
+    match (options.since, started) {
+        (None, Some(started)) => started.as_millis().saturating_sub(BEFORE_START_MS),
+        (since, _) => now.as_millis().saturating_sub(i64::from(since.unwrap_or(10)) * 60_000),
+    }
+}
+
+/// A deployed function, as `infra/functions.txt` has it.
+#[derive(Debug, PartialEq, Eq)]
+struct Function {
+    name: String,
+    /// The log, which the functions of a workflow share.
+    log: String,
+    /// The step or the function, for people.
+    shown: String,
+}
+
+impl Function {
+    fn is(&self, wanted: Option<&str>) -> bool {
+        wanted.is_none_or(|wanted| wanted == self.name || wanted == self.shown)
+    }
+}
+
+fn functions(root: Option<&Path>) -> Result<Vec<Function>, Failure> {
+    let start = env::current_dir().unwrap_or_default();
+    let root = project::root(root, &start).map_err(|finding| Failure::new(Kind::Usage, finding.to_string()))?;
+    let text = fs::read_to_string(root.join(FUNCTIONS))
+        .map_err(|error| Failure::new(Kind::Usage, format!("{FUNCTIONS}: {error}. Write it: stepwell render")))?;
+    Ok(listed(&text))
+}
+
+fn listed(text: &str) -> Vec<Function> {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let functions = lines.filter_map(|line| match line.split(' ').collect::<Vec<_>>().as_slice() {
+        [name, _, _, log, shown] => {
+            Some(Function { name: (*name).to_owned(), log: (*log).to_owned(), shown: (*shown).to_owned() })
+        }
+        _ => None,
+    });
+    functions.collect()
+}
+
+/// A line of a log.
+#[derive(Debug, PartialEq, Eq)]
+struct Line {
+    /// Milliseconds since 1970.
+    moment: i64,
+    shown: String,
+    message: String,
+}
+
+/// A log, and how far it was read.
+struct Tail {
+    group: String,
+    /// As what each function of this log is shown, by its whole name.
+    shown: BTreeMap<String, String>,
+    start: i64,
+    seen: HashSet<Event>,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Hash)]
+#[serde(rename_all = "camelCase")]
+struct Event {
+    log_stream_name: String,
+    timestamp: i64,
+    message: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Page {
+    #[serde(default)]
+    events: Vec<Event>,
+    next_token: Option<String>,
+}
+
+impl Tail {
+    fn new(stack: &str, log: &str, functions: &[Function], start: i64) -> Self {
+        let shown = functions.iter().filter(|function| function.log == log);
+        let shown = shown.map(|function| (format!("{stack}-{}", function.name), function.shown.clone())).collect();
+        Self { group: format!("/aws/lambda/{stack}-{log}"), shown, start, seen: HashSet::new() }
+    }
+
+    /// What has come since the last time.
+    async fn news(&mut self, aws: &Aws, task: Option<TaskId>) -> Result<Vec<Line>, Failure> {
+        let (mut found, mut next) = (Vec::new(), None);
+        loop {
+            let mut body = json!({"logGroupName": self.group, "startTime": self.start});
+            if let Some(fields) = body.as_object_mut() {
+                fields.extend(task.map(|task| ("filterPattern".to_owned(), format!("\"{task}\"").into())));
+                fields.extend(next.take().map(|next: String| ("nextToken".to_owned(), next.into())));
+            }
+            let call = Call {
+                service: "logs",
+                headers: &[
+                    ("content-type", "application/x-amz-json-1.1"),
+                    ("x-amz-target", "Logs_20140328.FilterLogEvents"),
+                ],
+                body: body.to_string(),
+            };
+            let page: Page = super::api::read(&aws.call(call).await??)?;
+            found.extend(page.events);
+            next = page.next_token;
+            if next.is_none() {
+                break;
+            }
+        }
+        // An emulator may not know the filter.
+        found.retain(|event| task.is_none_or(|task| event.message.contains(&task.to_string())));
+        Ok(self.take(found))
+    }
+
+    /// Asked by time and not by token, because an emulator may cut an answer short and give no token. The last millisecond is asked for
+    /// again, since more of it may have come.
+    fn take(&mut self, found: Vec<Event>) -> Vec<Line> {
+        // Lambda names the function in the stream of a log that several share; an emulator may not, and then a line of the step's does.
+        let mut names: BTreeMap<&str, &str> = BTreeMap::new();
+        for Event { log_stream_name: stream, message, .. } in &found {
+            if let Some(shown) = function_in(stream).and_then(|name| self.shown.get(name)) {
+                names.insert(stream, shown);
+            } else if let Some(step) = step_in(message).filter(|step| self.shown.values().any(|shown| shown == step)) {
+                names.insert(stream, step);
+            }
+        }
+        let other = match self.shown.values().collect::<Vec<_>>().as_slice() {
+            [only] => (*only).clone(),
+            _ => self.group.rsplit('-').next().unwrap_or_default().to_owned(),
+        };
+        let mut lines = Vec::new();
+        let mut seen = HashSet::new();
+        for event in &found {
+            let is_new = seen.insert(event.clone()) && !self.seen.contains(event);
+            if is_new && !LAMBDAS_OWN.iter().any(|own| event.message.starts_with(own)) {
+                let shown =
+                    names.get(event.log_stream_name.as_str()).map_or_else(|| other.clone(), |&name| name.to_owned());
+                lines.push(Line { moment: event.timestamp, shown, message: event.message.clone() });
+            }
+        }
+        self.start = found.iter().map(|event| event.timestamp).max().unwrap_or(self.start);
+        self.seen = seen;
+        lines
+    }
+}
+
+/// The function that a stream is of, as Lambda names it: `2026/11/27/stepwell-dev-checkout-pay[$LATEST]0123`.
+fn function_in(stream: &str) -> Option<&str> {
+    stream.split_once('[')?.0.rsplit('/').next()
+}
+
+/// The step that a line is about.
+fn step_in(message: &str) -> Option<&str> {
+    Some(message.split_once(r#""step":""#)?.1.split_once('"')?.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Event, Line, Tail, listed};
+
+    const FUNCTIONS: &str =
+        "# Rendered\nshop-pay shop_pay ShopPayCode shop pay\nshop-ship shop_ship ShopShipCode shop ship\n";
+
+    fn event(stream: &str, timestamp: i64, message: &str) -> Event {
+        Event { log_stream_name: stream.to_owned(), timestamp, message: message.to_owned() }
+    }
+
+    fn line(moment: i64, shown: &str, message: &str) -> Line {
+        Line { moment, shown: shown.to_owned(), message: message.to_owned() }
+    }
+
+    #[test]
+    fn line_is_shown_as_the_step_that_its_stream_or_another_line_of_it_names() {
+        let functions = listed(FUNCTIONS);
+        assert_eq!(functions.len(), 2);
+        let mut tail = Tail::new("stepwell-dev", "shop", &functions, 0);
+        assert_eq!(tail.group, "/aws/lambda/stepwell-dev-shop");
+        let found = vec![
+            event("2026/11/27/stepwell-dev-shop-pay[$LATEST]01", 1, "{}"),
+            event("ab", 2, r#"{"step":"ship"}"#),
+            event("ab", 3, "panicked"),
+            event("cd", 4, "START RequestId: 5"),
+            event("cd", 5, "who"),
+        ];
+        let lines = tail.take(found);
+        let expected = [
+            line(1, "pay", "{}"),
+            line(2, "ship", r#"{"step":"ship"}"#),
+            line(3, "ship", "panicked"),
+            line(5, "shop", "who"),
+        ];
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn line_of_the_last_millisecond_is_printed_once_although_it_is_read_again() {
+        let mut tail = Tail::new("stepwell-dev", "shop", &listed(FUNCTIONS), 0);
+        let (old, new) = (event("ab", 7, "old"), event("ab", 7, "new"));
+        assert_eq!(tail.take(vec![old.clone(), old.clone()]), [line(7, "shop", "old")]);
+        assert_eq!((tail.start, tail.take(vec![old, new])), (7, vec![line(7, "shop", "new")]));
+        assert_eq!((tail.take(Vec::new()), tail.start), (Vec::new(), 7));
+    }
+}

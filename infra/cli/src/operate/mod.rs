@@ -1,0 +1,338 @@
+//! The commands for operators: they list, inspect and repair the tasks of a shop, wherever it runs, through its operators' API.
+//!
+//! `target` finds the API, `api` asks it, `answers` are its answers, and `render` makes texts of them. Data goes to stdout, everything
+//! else to stderr.
+
+mod answers;
+mod api;
+mod aws;
+mod bulk;
+mod failure;
+mod logs;
+mod output;
+mod render;
+mod target;
+mod tasks;
+mod watch;
+
+pub use bulk::OneOrMany;
+pub use failure::{EXIT_CODES, Failure};
+pub use logs::Options as LogOptions;
+pub use output::write;
+pub use target::Target;
+
+use checkout_demo::DemoError;
+use clap::{Args, Subcommand};
+use std::{num::NonZeroU32, path::Path};
+
+/// A command for operators.
+#[derive(Debug, Subcommand)]
+#[allow(missing_docs, reason = "a field without a text for the help is a group of options")]
+pub enum Command {
+    /// List the tasks that fit, the oldest first; all without a filter
+    #[command(after_long_help = EXIT_CODES)]
+    List {
+        #[command(flatten)]
+        filter: Filter,
+        /// No more than so many tasks, and those any
+        #[arg(long, value_name = "NUMBER")]
+        limit: Option<NonZeroU32>,
+        #[command(flatten)]
+        to: Common,
+    },
+    /// Show one task: its steps, every attempt, who did what and why
+    #[command(after_long_help = EXIT_CODES)]
+    Show {
+        /// The task's id
+        task: String,
+        #[command(flatten)]
+        to: Common,
+    },
+    /// Show a task as it changes, until it has ended; without a task how many run, are compensated and need a person
+    ///
+    /// On a terminal the view is redrawn. Elsewhere each change is a line, and with --json each is the API's answer on a line. Ctrl-C
+    /// ends it.
+    #[command(after_long_help = EXIT_CODES)]
+    Watch {
+        /// The task's id; the whole shop if it is left out
+        task: Option<String>,
+        /// The seconds between two looks
+        #[arg(long, value_name = "SECONDS", default_value = "1")]
+        every: NonZeroU32,
+        #[command(flatten)]
+        to: Common,
+    },
+    /// Show the graph of a task's steps, each with its status
+    #[command(after_long_help = EXIT_CODES)]
+    Graph {
+        /// The task's id
+        task: String,
+        /// In Mermaid's words, for a page that draws it
+        #[arg(long, conflicts_with = "json")]
+        mermaid: bool,
+        #[command(flatten)]
+        to: Common,
+    },
+    /// Take six checkouts through a stack, and show every step of them as it happens
+    ///
+    /// It buys, so it is for a stack that sells nothing real. `checkout_local demo` does the same on one machine.
+    #[command(after_long_help = EXIT_CODES)]
+    Demo {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Print what the functions of a stack log, the oldest line first: when, the step or the function, the line
+    #[command(after_long_help = EXIT_CODES)]
+    Logs(LogOptions),
+    /// Give what failed a fresh set of attempts
+    ///
+    /// What is compensated can have no other attempt. With --status complete it runs the optional steps that failed, which `show` prints
+    /// as warnings, once more.
+    // The older name goes with version 0.3.0, as that of the API does.
+    #[command(alias = "retry", after_long_help = MANY)]
+    Redrive(OneOrMany),
+    /// Start no new step, and compensate the attempted ones
+    #[command(after_long_help = MANY)]
+    Cancel(OneOrMany),
+    /// Compensate the attempted steps of a failed or cancelled task
+    #[command(after_long_help = MANY)]
+    Compensate(OneOrMany),
+    /// Show one bulk action, or all of the last 90 days, the newest first
+    #[command(after_long_help = EXIT_CODES)]
+    Bulk {
+        /// The bulk action's id
+        bulk: Option<String>,
+        #[command(flatten)]
+        to: Common,
+    },
+    /// Show what became of each task of a bulk action
+    #[command(after_long_help = EXIT_CODES)]
+    Results {
+        /// The bulk action's id
+        bulk: String,
+        #[command(flatten)]
+        to: Common,
+    },
+    /// End a bulk action; the tasks that it has not reached stay as they are
+    #[command(after_long_help = EXIT_CODES)]
+    Stop {
+        /// The bulk action's id
+        bulk: String,
+        #[command(flatten)]
+        why: Reason,
+        #[command(flatten)]
+        to: Common,
+    },
+    /// Declare a task done, for good: compensate nothing, start nothing
+    ///
+    /// It is refused while a step is in flight.
+    #[command(after_long_help = EXIT_CODES)]
+    Resolve {
+        /// The task's id
+        task: String,
+        #[command(flatten)]
+        why: Reason,
+        #[command(flatten)]
+        to: Common,
+    },
+    /// Give the result of a step that was done by hand; what depends on it runs
+    ///
+    /// The result has to fit the step's type; `show --json` of a task that succeeded shows its shape.
+    #[command(after_long_help = EXIT_CODES)]
+    ResolveStep {
+        /// The task's id
+        task: String,
+        /// The step's name
+        step: String,
+        /// The result: JSON, or @FILE with it
+        #[arg(long, value_name = "JSON|@FILE")]
+        result: String,
+        /// A step that was attempted may have had its effect: look first, then say this
+        #[arg(long)]
+        attempts_checked: bool,
+        #[command(flatten)]
+        why: Reason,
+        #[command(flatten)]
+        to: Common,
+    },
+    /// Mark an order as handed over: from now on it is not cancelled any more
+    #[command(after_long_help = EXIT_CODES)]
+    Ship {
+        /// The order's id, which is that of its task
+        order: String,
+        #[command(flatten)]
+        why: Reason,
+        #[command(flatten)]
+        to: Common,
+    },
+    /// Send the e-mail of an order again: that it is confirmed, or cancelled and refunded. Repeated, it sends twice
+    #[command(after_long_help = EXIT_CODES)]
+    Resend {
+        /// The order's id, which is that of its task
+        order: String,
+        /// Where to; it becomes the order's address
+        #[arg(long, value_name = "ADDRESS")]
+        email: Option<String>,
+        #[command(flatten)]
+        why: Reason,
+        #[command(flatten)]
+        to: Common,
+    },
+}
+
+/// The help of an action on one task or on many.
+const MANY: &str = concat!(
+    "\
+With a filter in the place of the task it is a bulk action: the command counts the tasks, asks, starts it, and prints its progress.
+The engine carries it on, whether or not somebody looks. Without --status a redrive and a compensation are for failed tasks, a
+cancellation for running ones.
+
+",
+    failure::exit_codes!()
+);
+
+/// The options of every command.
+#[derive(Debug, Args)]
+pub struct Common {
+    #[command(flatten)]
+    target: Target,
+    /// Print the API's answer as it is
+    #[arg(long)]
+    json: bool,
+}
+
+/// The reason of a change.
+#[derive(Debug, Args)]
+pub struct Reason {
+    /// Why; the audit trail keeps it, and who did it
+    #[arg(long, value_name = "WHY")]
+    reason: String,
+}
+
+/// Which tasks. All that is said has to fit.
+#[derive(Debug, Args)]
+pub struct Filter {
+    /// Their status, such as error
+    #[arg(long, help_heading = "Filter")]
+    status: Option<String>,
+    /// Their workflow: NAMESPACE/NAME, or NAMESPACE/NAME@VERSION
+    #[arg(long, help_heading = "Filter")]
+    workflow: Option<String>,
+    /// A step that failed for good
+    #[arg(long, value_name = "STEP", help_heading = "Filter")]
+    failed_step: Option<String>,
+    /// The code of the error of a failed step
+    #[arg(long, value_name = "CODE", help_heading = "Filter")]
+    error_code: Option<String>,
+    /// Whether they are compensated: true or false
+    #[arg(long, value_name = "true|false", help_heading = "Filter")]
+    compensated: Option<bool>,
+    /// What they wait for: person
+    #[arg(long, value_name = "person", help_heading = "Filter")]
+    needs: Option<String>,
+    /// Started at this moment or later, such as 2026-11-23T07:00:00Z
+    #[arg(long, value_name = "MOMENT", help_heading = "Filter")]
+    created_from: Option<String>,
+    /// Started before this moment
+    #[arg(long, value_name = "MOMENT", help_heading = "Filter")]
+    created_before: Option<String>,
+    /// Started longer ago than this: 90s, 15m, 2h, 3d
+    #[arg(long, value_name = "AGE", help_heading = "Filter")]
+    older_than: Option<String>,
+}
+
+impl Filter {
+    /// What is said, with the names of a request.
+    fn fields(&self) -> Vec<(&'static str, String)> {
+        let compensated = self.compensated.map(|compensated| compensated.to_string());
+        let all = [
+            ("status", &self.status),
+            ("workflow", &self.workflow),
+            ("failed_step", &self.failed_step),
+            ("error_code", &self.error_code),
+            ("compensated", &compensated),
+            ("needs", &self.needs),
+            ("created_from", &self.created_from),
+            ("created_before", &self.created_before),
+            ("older_than", &self.older_than),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect()
+    }
+}
+
+/// Does what a command says. `root` is the root of the repository if it is said.
+///
+/// # Errors
+/// It was not done. With `--json` the API's answer to it, if there is one, is printed.
+pub fn run(root: Option<&Path>, command: &Command) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::refused(format!("the command cannot run: {error}")))?;
+    let done = runtime.block_on(perform(root, command));
+    if let Err(failure) = &done
+        && let Some(answer) = &failure.answer
+        && command.prints_json()
+    {
+        // It stays refused, whether or not somebody reads the answer.
+        if let Err(Failure { message: unprinted, .. }) = output::print(answer)
+            && !unprinted.is_empty()
+        {
+            output::say(format_args!("stepwell: {unprinted}"));
+        }
+    }
+    done
+}
+
+async fn perform(root: Option<&Path>, command: &Command) -> Result<(), Failure> {
+    let api = async |to: &Common| to.target.api(root).await;
+    match command {
+        Command::List { filter, limit, to } => tasks::list(&api(to).await?, filter, *limit, to.json).await,
+        Command::Show { task, to } => tasks::show(&api(to).await?, task, to.json).await,
+        Command::Watch { task, every, to } => watch::watch(&api(to).await?, task.as_deref(), *every, to.json).await,
+        Command::Graph { task, mermaid, to } => tasks::graph(&api(to).await?, task, *mermaid, to.json).await,
+        Command::Demo { target } => {
+            let customers = target.customers(root).await?;
+            checkout_demo::play(&customers).await.map_err(|error| match error {
+                DemoError::Wrong { .. } => Failure::refused(error.to_string()),
+                DemoError::Output(error) => Failure::unprinted(&error),
+            })
+        }
+        Command::Logs(options) => logs::run(root, options).await,
+        Command::Redrive(options) => bulk::one_or_many(&api(options.to()).await?, "redrive", options).await,
+        Command::Cancel(options) => bulk::one_or_many(&api(options.to()).await?, "cancel", options).await,
+        Command::Compensate(options) => bulk::one_or_many(&api(options.to()).await?, "compensate", options).await,
+        Command::Bulk { bulk, to } => bulk::show(&api(to).await?, bulk.as_deref(), to.json).await,
+        Command::Results { bulk, to } => bulk::results(&api(to).await?, bulk, to.json).await,
+        Command::Stop { bulk, why, to } => bulk::stop(&api(to).await?, bulk, &why.reason, to.json).await,
+        Command::Resolve { task, why, to } => tasks::act(&api(to).await?, task, "resolve", &why.reason, to.json).await,
+        Command::ResolveStep { task, step, result, attempts_checked, why, to } => {
+            // Before anything is asked.
+            let result = tasks::given_result(result)?;
+            let api = api(to).await?;
+            tasks::resolve_step(&api, (task, step), &result, *attempts_checked, &why.reason, to.json).await
+        }
+        Command::Ship { order, why, to } => tasks::ship(&api(to).await?, order, &why.reason, to.json).await,
+        Command::Resend { order, email, why, to } => {
+            tasks::resend(&api(to).await?, order, email.as_deref(), &why.reason, to.json).await
+        }
+    }
+}
+
+impl Command {
+    fn prints_json(&self) -> bool {
+        match self {
+            Self::List { to, .. }
+            | Self::Show { to, .. }
+            | Self::Watch { to, .. }
+            | Self::Graph { to, .. }
+            | Self::Bulk { to, .. }
+            | Self::Results { to, .. }
+            | Self::Stop { to, .. }
+            | Self::Resolve { to, .. }
+            | Self::ResolveStep { to, .. }
+            | Self::Ship { to, .. }
+            | Self::Resend { to, .. } => to.json,
+            Self::Redrive(options) | Self::Cancel(options) | Self::Compensate(options) => options.to().json,
+            Self::Demo { .. } | Self::Logs(_) => false,
+        }
+    }
+}

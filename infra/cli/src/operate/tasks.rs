@@ -1,0 +1,130 @@
+//! The commands about one task or one order, and the list.
+
+use super::{
+    Filter,
+    answers::{Accepted, Graph, ListedTask, Resent, Shipped, Task, TaskPage},
+    api::{Answer, Api, read},
+    failure::{Failure, Kind},
+    output::{Progress, print, say},
+    render::counted,
+};
+use serde_json::{json, value::RawValue};
+use std::{fs, num::NonZeroU32};
+
+/// A list goes on in this many tasks at a time.
+const PAGE: usize = 200;
+
+/// Lists the tasks that fit, the oldest first; where there are more than the limit, any of them.
+pub(super) async fn list(api: &Api, filter: &Filter, limit: Option<NonZeroU32>, as_json: bool) -> Result<(), Failure> {
+    let mut found: Vec<(ListedTask, Box<RawValue>)> = Vec::new();
+    let (mut next, mut progress) = (None, Progress::new());
+    loop {
+        let left = limit
+            .map_or(usize::MAX, |limit| usize::try_from(limit.get()).unwrap_or(usize::MAX).saturating_sub(found.len()));
+        if left == 0 {
+            break;
+        }
+        let mut query = filter.fields();
+        query.push(("limit", left.min(PAGE).to_string()));
+        query.extend(next.take().map(|next| ("next", next)));
+        let answer = api.get(&["tasks"], &query).await?;
+        let page: TaskPage = answer.read()?;
+        for raw in page.tasks {
+            found.push((read(raw.get())?, raw));
+        }
+        match page.next {
+            Some(place) => next = Some(place),
+            None => break,
+        }
+        progress.show_on_terminal(&format!("{} so far", counted(found.len(), "task")));
+    }
+    progress.end(false);
+    found.sort_by(|(one, _), (other, _)| one.created_at.cmp(&other.created_at));
+    if as_json {
+        let tasks: Vec<&str> = found.iter().map(|(_, raw)| raw.get()).collect();
+        return print(format_args!(r#"{{"tasks":[{}],"count":{}}}"#, tasks.join(","), tasks.len()));
+    }
+    found.iter().try_for_each(|(task, _)| print(task))?;
+    say(counted(found.len(), "task"));
+    Ok(())
+}
+
+pub(super) async fn show(api: &Api, task: &str, as_json: bool) -> Result<(), Failure> {
+    let (answer, task) = api.get_as::<Task>(&["tasks", task]).await?;
+    if as_json { print(answer.text) } else { print(task.to_string().trim_end()) }
+}
+
+pub(super) async fn graph(api: &Api, task: &str, mermaid: bool, as_json: bool) -> Result<(), Failure> {
+    let format = if mermaid { "mermaid" } else { "json" };
+    let answer = api.get(&["tasks", task, "graph"], &[("format", format.to_owned())]).await?;
+    if as_json || mermaid {
+        print(answer.text.trim_end())
+    } else {
+        print(answer.read::<Graph>()?.to_string().trim_end())
+    }
+}
+
+/// Does an action to one task.
+pub(super) async fn act(api: &Api, task: &str, action: &str, reason: &str, as_json: bool) -> Result<(), Failure> {
+    let body = json!({"reason": reason}).to_string();
+    let answer = api.post(&["tasks", task, action], body).await?;
+    accepted(&answer, as_json)
+}
+
+/// The result that a person gives, as it was written: JSON, or @FILE with it.
+pub(super) fn given_result(text: &str) -> Result<Box<RawValue>, Failure> {
+    let wrong = |why: String| Failure::new(Kind::Usage, format!("--result {text}: {why}"));
+    let found = match text.strip_prefix('@') {
+        Some(file) => fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?,
+        None => text.to_owned(),
+    };
+    serde_json::from_str(&found).map_err(|error| wrong(format!("is not JSON: {error}")))
+}
+
+pub(super) async fn resolve_step(
+    api: &Api,
+    (task, step): (&str, &str),
+    result: &RawValue,
+    attempts_checked: bool,
+    reason: &str,
+    as_json: bool,
+) -> Result<(), Failure> {
+    let reason = json!(reason);
+    // The result is put in as it is, so that its numbers stay as they were written.
+    let body = format!(r#"{{"result": {result}, "reason": {reason}, "attempts_checked": {attempts_checked}}}"#);
+    let answer = api.post(&["tasks", task, "steps", step, "resolve"], body).await?;
+    accepted(&answer, as_json)
+}
+
+pub(super) async fn ship(api: &Api, order: &str, reason: &str, as_json: bool) -> Result<(), Failure> {
+    let answer = api.post(&["orders", order, "ship"], json!({"reason": reason}).to_string()).await?;
+    if as_json {
+        return print(answer.text);
+    }
+    let Shipped { order_id, shipped_at } = answer.read()?;
+    print(format_args!("{order_id} was shipped at {shipped_at}, and cannot be cancelled any more"))
+}
+
+pub(super) async fn resend(
+    api: &Api,
+    order: &str,
+    email: Option<&str>,
+    reason: &str,
+    as_json: bool,
+) -> Result<(), Failure> {
+    let body = json!({"reason": reason, "email": email}).to_string();
+    let answer = api.post(&["orders", order, "resend"], body).await?;
+    if as_json {
+        return print(answer.text);
+    }
+    let Resent { order_id, status, recipient } = answer.read()?;
+    print(format_args!("{recipient} was sent an e-mail that order {order_id} is {status}"))
+}
+
+fn accepted(answer: &Answer, as_json: bool) -> Result<(), Failure> {
+    if as_json {
+        return print(&answer.text);
+    }
+    let Accepted { task_id, status } = answer.read()?;
+    print(format_args!("{task_id} is {status} now"))
+}
