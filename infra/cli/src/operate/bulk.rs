@@ -88,7 +88,12 @@ async fn many(api: &Api, action: &str, options: &OneOrMany) -> Result<(), Failur
         let agreed = [("dry_run", json!(false)), ("expected_count", json!(count)), ("or_more", json!(or_more))];
         fields.extend(agreed.map(|(name, value)| (name.to_owned(), value)));
     }
-    let begun = api.post_once(&PATH, body.to_string()).await?;
+    let begun = api.post_once(&PATH, body.to_string()).await.map_err(|mut failure| {
+        if failure.kind == Kind::NoAnswer {
+            failure.message.push_str(&format!("\n  stepwell bulk{} lists what was begun", api.options));
+        }
+        failure
+    })?;
     follow(api, begun, to.json).await
 }
 

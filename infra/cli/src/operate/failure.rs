@@ -49,11 +49,13 @@ pub struct Failure {
     pub(super) retry_after: Option<u64>,
     /// The API's answer, if that is JSON.
     pub(super) answer: Option<String>,
+    /// Whether the same question may be answered a moment later.
+    pub(super) passes: bool,
 }
 
 impl Failure {
     pub(super) fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), retry_after: None, answer: None }
+        Self { kind, message: message.into(), retry_after: None, answer: None, passes: false }
     }
 
     pub(super) fn refused(message: impl Into<String>) -> Self {
