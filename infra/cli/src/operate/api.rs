@@ -23,9 +23,6 @@ pub(super) const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.
 /// The header by which an operator of one machine says who that is.
 const OPERATOR: &str = "x-operator";
 
-/// What to do where it is not known whether a change was made.
-const LOOK_FIRST: &str = "Look whether it was done before you ask again";
-
 /// The seconds before a question is asked again.
 const PAUSES: [u64; 3] = [1, 2, 4];
 
@@ -144,6 +141,12 @@ impl Api {
         self.ask(Method::POST, path, &[], Some(body), None).await
     }
 
+    /// Asks with a body, which changes nothing.
+    pub(super) async fn count(&self, path: &[&str], body: String) -> Result<Answer, Failure> {
+        let answered = self.post(path, body).await;
+        answered.map_err(|failure| Failure { look_first: false, ..failure })
+    }
+
     /// Sends a request with an idempotency key, and again if no answer comes: it takes effect once.
     pub(super) async fn post_once(&self, path: &[&str], body: String) -> Result<Answer, Failure> {
         let key = Uuid::new_v4().to_string();
@@ -222,12 +225,11 @@ impl Api {
         let Self { url, start, .. } = self;
         let told = if error.is_connect() {
             format!("nothing answers at {url} ({}). {start}", root_cause(error))
-        } else if changes {
-            format!("{url} did not answer ({}). {LOOK_FIRST}", root_cause(error))
         } else {
             format!("{url} did not answer ({})", root_cause(error))
         };
-        Failure { passes: !error.is_connect(), ..Failure::new(Kind::NoAnswer, told) }
+        let passes = !error.is_connect() || error.is_timeout();
+        Failure { passes, look_first: changes && !error.is_connect(), ..Failure::new(Kind::NoAnswer, told) }
     }
 
     /// What an answer that is not the one asked for has to say.
@@ -256,16 +258,13 @@ impl Api {
                 Kind::NotLetIn
             }
             // The host in between has lost the answer, or the API does not know what its store has done.
-            _ if status.is_server_error() => {
-                if changes {
-                    message.push_str(&format!(". {LOOK_FIRST}"));
-                }
-                Kind::NoAnswer
-            }
+            _ if status.is_server_error() => Kind::NoAnswer,
             _ => Kind::Refused,
         };
         let passes = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
-        Failure { retry_after: wait, passes, ..Failure::new(kind, message).with_answer(is_json.then_some(text)) }
+        let look_first = changes && kind == Kind::NoAnswer;
+        let failure = Failure::new(kind, message).with_answer(is_json.then_some(text));
+        Failure { retry_after: wait, passes, look_first, ..failure }
     }
 }
 

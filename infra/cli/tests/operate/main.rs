@@ -346,8 +346,12 @@ fn bulk_action_is_followed_to_its_end_and_refused_tasks_end_with_1() {
 fn bulk_action_whose_start_is_not_answered_says_how_to_look_whether_it_goes_on() {
     let api = Scripted::new(&[(200, r#"{"count": 3, "or_more": false, "sample": []}"#), (502, "lost")]);
     let redrive = ["redrive", "--status", "error", "--reason", "why", "--yes", "--token", "secret", "--url", &api.url];
-    let look = format!("before you ask again\n  stepwell bulk --url {} lists what was begun", api.url);
-    run(command().args(redrive)).expect(3).says("(502). Look whether it was done").says(&look);
+    let look =
+        format!("(502)\n  stepwell bulk --url {} lists what was begun. Look whether it was done before", api.url);
+    run(command().args(redrive)).expect(3).says(&look);
+    // A count changes nothing.
+    let count = ["redrive", "--status", "error", "--dry-run", "--token", "secret", "--url", &api.url];
+    assert!(!run(command().args(count)).expect(3).says("(502)").stderr.contains("Look whether"));
 }
 
 #[test_case(502)]
