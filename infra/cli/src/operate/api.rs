@@ -3,6 +3,7 @@
 use super::{
     aws::{Aws, client, root_cause},
     failure::{Failure, Kind},
+    output::say,
 };
 use checkout_demo::Refused;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -12,7 +13,8 @@ use reqwest::{
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
-use std::fmt::Write;
+use std::{fmt::Write, time::Duration};
+use tokio::time::sleep;
 use uuid::Uuid;
 
 /// What is written as `%XX` in a path and in a query: all but what SigV4 leaves as it is.
@@ -20,6 +22,12 @@ pub(super) const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.
 
 /// The header by which an operator of one machine says who that is.
 const OPERATOR: &str = "x-operator";
+
+/// The seconds before a question is asked again.
+const PAUSES: [u64; 3] = [1, 2, 4];
+
+/// The most seconds that the API may ask to wait for.
+const LONGEST_PAUSE: u64 = 30;
 
 /// The operators' API of one shop.
 pub(super) struct Api {
@@ -114,12 +122,29 @@ impl Api {
         Self { caller: Caller::Customer, ..self }
     }
 
+    /// Asks, and again after a pause where the answer is lost or put off, so that one lost answer does not end a long look.
     pub(super) async fn get(&self, path: &[&str], query: &[(&str, String)]) -> Result<Answer, Failure> {
+        for pause in PAUSES {
+            match self.ask(Method::GET, path, query, None, None).await {
+                Err(failure) if failure.passes => {
+                    let pause = failure.retry_after.map_or(pause, |wait| wait.clamp(pause, LONGEST_PAUSE));
+                    say(format_args!("{failure}. Asking again in {pause} s"));
+                    sleep(Duration::from_secs(pause)).await;
+                }
+                answered => return answered,
+            }
+        }
         self.ask(Method::GET, path, query, None, None).await
     }
 
     pub(super) async fn post(&self, path: &[&str], body: String) -> Result<Answer, Failure> {
         self.ask(Method::POST, path, &[], Some(body), None).await
+    }
+
+    /// Asks with a body, which changes nothing.
+    pub(super) async fn count(&self, path: &[&str], body: String) -> Result<Answer, Failure> {
+        let answered = self.post(path, body).await;
+        answered.map_err(|failure| Failure { look_first: false, ..failure })
     }
 
     /// Sends a request with an idempotency key, and again if no answer comes: it takes effect once.
@@ -186,30 +211,29 @@ impl Api {
                     request.headers_mut().insert(OPERATOR, name);
                 }
             }
-            Caller::Signed(aws) => aws.sign("execute-api", &mut request)?,
+            Caller::Signed(aws) => aws.sign("execute-api", &mut request).await?,
             Caller::Customer => {}
         }
         let response = self.http.execute(request).await.map_err(|error| self.no_answer(&error, changes))?;
         let status = response.status();
         let wait = retry_after(&response);
         let text = response.text().await.map_err(|error| self.no_answer(&error, changes))?;
-        if status.is_success() { Ok(Answer { text }) } else { Err(self.refused(status, wait, text)) }
+        if status.is_success() { Ok(Answer { text }) } else { Err(self.refused(status, wait, text, changes)) }
     }
 
     fn no_answer(&self, error: &reqwest::Error, changes: bool) -> Failure {
         let Self { url, start, .. } = self;
         let told = if error.is_connect() {
             format!("nothing answers at {url} ({}). {start}", root_cause(error))
-        } else if changes {
-            format!("{url} did not answer ({}). Look whether it was done before you ask again", root_cause(error))
         } else {
             format!("{url} did not answer ({})", root_cause(error))
         };
-        Failure::new(Kind::NoAnswer, told)
+        let passes = !error.is_connect() || error.is_timeout();
+        Failure { passes, look_first: changes && !error.is_connect(), ..Failure::new(Kind::NoAnswer, told) }
     }
 
     /// What an answer that is not the one asked for has to say.
-    fn refused(&self, status: StatusCode, wait: Option<u64>, text: String) -> Failure {
+    fn refused(&self, status: StatusCode, wait: Option<u64>, text: String, changes: bool) -> Failure {
         let refusal: Option<Refusal> = serde_json::from_str(&text).ok();
         let is_json = refusal.is_some();
         let (error, details) = refusal.map_or((None, Vec::new()), |refusal| (refusal.error, refusal.details));
@@ -237,7 +261,10 @@ impl Api {
             _ if status.is_server_error() => Kind::NoAnswer,
             _ => Kind::Refused,
         };
-        Failure { retry_after: wait, ..Failure::new(kind, message).with_answer(is_json.then_some(text)) }
+        let passes = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+        let look_first = changes && kind == Kind::NoAnswer;
+        let failure = Failure::new(kind, message).with_answer(is_json.then_some(text));
+        Failure { retry_after: wait, passes, look_first, ..failure }
     }
 }
 

@@ -4,7 +4,10 @@
 
 use super::failure::{Failure, Kind};
 use aws_config::{BehaviorVersion, Region};
-use aws_credential_types::{Credentials, provider::ProvideCredentials};
+use aws_credential_types::{
+    Credentials,
+    provider::{ProvideCredentials, SharedCredentialsProvider},
+};
 use aws_sigv4::{
     http_request::{SignableBody, SignableRequest, SigningSettings, sign},
     sign::v4::SigningParams,
@@ -19,15 +22,23 @@ use std::{
     env,
     time::{Duration, SystemTime},
 };
+use tokio::sync::Mutex;
 
 /// How often a call that was throttled, or was not answered, is made at most, and the wait before the second time. It doubles.
 const CALLS: u32 = 5;
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 
+/// Credentials are asked for anew so long before they expire.
+const BEFORE_EXPIRY: Duration = Duration::from_secs(60);
+
+/// What to do without credentials.
+const NO_CREDENTIALS: &str = "there are no AWS credentials. Set AWS_PROFILE, log in, or pass --token";
+
 /// Somebody's credentials, and where they are used.
-#[derive(Clone)]
 pub(super) struct Aws {
-    credentials: Credentials,
+    provider: SharedCredentialsProvider,
+    /// What the provider has said last: some of them start a process for it.
+    credentials: Mutex<Credentials>,
     pub(super) region: String,
     /// An emulator's address, which takes the place of all services.
     pub(super) endpoint: Option<String>,
@@ -44,24 +55,19 @@ pub(super) struct Call<'a> {
 impl Aws {
     /// The credentials and the region of the environment, taken from where every AWS tool takes them.
     pub(super) async fn of_environment(region: Option<String>) -> Result<Self, Failure> {
-        let not_let_in = |why: String| Failure::new(Kind::NotLetIn, why);
         let loader = aws_config::defaults(BehaviorVersion::latest());
         let config = match region {
             Some(region) => loader.region(Region::new(region)),
             None => loader,
         };
         let config = config.load().await;
-        let none = "there are no AWS credentials. Set AWS_PROFILE, log in, or pass --token";
-        let provider = config.credentials_provider().ok_or_else(|| not_let_in(none.to_owned()))?;
-        let credentials = provider
-            .provide_credentials()
-            .await
-            .map_err(|error| not_let_in(format!("{none}\n  {}", root_cause(&error))))?;
+        let provider = config.credentials_provider().ok_or_else(|| Failure::new(Kind::NotLetIn, NO_CREDENTIALS))?;
+        let credentials = Mutex::new(provided(&provider).await?);
         let region = config.region().map(|region| region.as_ref().to_owned());
         let region = region
             .ok_or_else(|| Failure::new(Kind::Usage, "there is no AWS region. Set AWS_REGION, or pass --region"))?;
         let endpoint = env::var("AWS_ENDPOINT_URL").ok().filter(|url| !url.is_empty());
-        Ok(Self { credentials, region, endpoint, http: client(false)? })
+        Ok(Self { provider, credentials, region, endpoint, http: client(false)? })
     }
 
     /// What `infra/local.sh env` says of a stack on this machine.
@@ -73,17 +79,27 @@ impl Aws {
         let (key, secret) = (get("AWS_ACCESS_KEY_ID")?, get("AWS_SECRET_ACCESS_KEY")?);
         let credentials = Credentials::new(key, secret, None, None, "infra/local.sh");
         Ok(Self {
-            credentials,
+            provider: SharedCredentialsProvider::new(credentials.clone()),
+            credentials: Mutex::new(credentials),
             region: get("AWS_REGION")?,
             endpoint: Some(get("AWS_ENDPOINT_URL")?),
             http: client(true)?,
         })
     }
 
+    /// The credentials, which the provider is asked for again before they expire.
+    async fn credentials(&self) -> Result<Credentials, Failure> {
+        let mut kept = self.credentials.lock().await;
+        if kept.expiry().is_some_and(|expiry| expiry < SystemTime::now() + BEFORE_EXPIRY) {
+            *kept = provided(&self.provider).await?;
+        }
+        Ok(kept.clone())
+    }
+
     /// Signs a request for a service (SigV4).
-    pub(super) fn sign(&self, service: &str, request: &mut Request) -> Result<(), Failure> {
+    pub(super) async fn sign(&self, service: &str, request: &mut Request) -> Result<(), Failure> {
         let failed = |error: &dyn std::error::Error| Failure::refused(format!("the request cannot be signed: {error}"));
-        let identity = self.credentials.clone().into();
+        let identity = self.credentials().await?.into();
         let params = SigningParams::builder().identity(&identity).region(&self.region).name(service);
         let params = params.time(SystemTime::now()).settings(SigningSettings::default()).build();
         let params = params.map_err(|error| failed(&error))?.into();
@@ -141,7 +157,7 @@ impl Aws {
             let request = self.http.request(Method::POST, &url).body(body.clone());
             let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
             let mut request = request.build().map_err(|error| unreachable(&url, &error))?;
-            self.sign(service, &mut request)?;
+            self.sign(service, &mut request).await?;
             match self.http.execute(request).await {
                 Ok(answer) => {
                     let status = answer.status();
@@ -162,6 +178,12 @@ impl Aws {
         }
         Err(Failure::new(Kind::NoAnswer, format!("{url} does not answer")))
     }
+}
+
+/// Asks for credentials.
+async fn provided(provider: &SharedCredentialsProvider) -> Result<Credentials, Failure> {
+    let provided = provider.provide_credentials().await;
+    provided.map_err(|error| Failure::new(Kind::NotLetIn, format!("{NO_CREDENTIALS}\n  {}", root_cause(&error))))
 }
 
 /// What a service has refused.

@@ -63,7 +63,7 @@ async fn many(api: &Api, action: &str, options: &OneOrMany) -> Result<(), Failur
         filter.fields().into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
     let reason = reason.as_deref().unwrap_or("only counted");
     let mut body = json!({"action": action, "filter": filter, "reason": reason, "pace": pace});
-    let counted_now = api.post(&PATH, body.to_string()).await?;
+    let counted_now = api.count(&PATH, body.to_string()).await?;
     if *dry_run && to.json {
         return print(counted_now.text);
     }
@@ -88,7 +88,13 @@ async fn many(api: &Api, action: &str, options: &OneOrMany) -> Result<(), Failur
         let agreed = [("dry_run", json!(false)), ("expected_count", json!(count)), ("or_more", json!(or_more))];
         fields.extend(agreed.map(|(name, value)| (name.to_owned(), value)));
     }
-    let begun = api.post_once(&PATH, body.to_string()).await?;
+    let begun = api.post_once(&PATH, body.to_string()).await.map_err(|failure| match failure.kind {
+        Kind::NoAnswer => {
+            let why = format!("{}\n  stepwell bulk{} lists what was begun", failure.message, api.options);
+            Failure { message: why, ..failure }
+        }
+        _ => failure,
+    })?;
     follow(api, begun, to.json).await
 }
 

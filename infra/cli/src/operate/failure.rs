@@ -49,11 +49,15 @@ pub struct Failure {
     pub(super) retry_after: Option<u64>,
     /// The API's answer, if that is JSON.
     pub(super) answer: Option<String>,
+    /// Whether the same question may be answered a moment later.
+    pub(super) passes: bool,
+    /// Whether a change may have been made all the same.
+    pub(super) look_first: bool,
 }
 
 impl Failure {
     pub(super) fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), retry_after: None, answer: None }
+        Self { kind, message: message.into(), retry_after: None, answer: None, passes: false, look_first: false }
     }
 
     pub(super) fn refused(message: impl Into<String>) -> Self {
@@ -94,6 +98,9 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
-        self.retry_after.map_or(Ok(()), |seconds| write!(f, "; it may be asked again in {seconds} s"))
+        if let Some(seconds) = self.retry_after {
+            write!(f, "; it may be asked again in {seconds} s")?;
+        }
+        if self.look_first { f.write_str(". Look whether it was done before you ask again") } else { Ok(()) }
     }
 }

@@ -11,7 +11,7 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::json;
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap},
     env, fs,
     path::Path,
     time::Duration,
@@ -27,6 +27,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// A task's functions log nothing of it before it was started, but clocks differ.
 const BEFORE_START_MS: i64 = 60_000;
+
+/// An event may come so much later than a younger one of another stream.
+const LATE_MS: i64 = 60_000;
 
 /// The options of `stepwell logs`.
 #[derive(Debug, Args)]
@@ -144,16 +147,40 @@ struct Tail {
     group: String,
     /// As what each function of this log is shown, by its whole name.
     shown: BTreeMap<String, String>,
+    /// The last moment that was read; the first one that is wanted if nothing was.
+    reached: i64,
+    /// Whether nothing new came at the last time.
+    caught_up: bool,
+    /// The events of the time in which late ones are looked for, and their moments.
+    seen: HashMap<Identity, i64>,
     start: i64,
-    seen: HashSet<Event>,
 }
 
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Hash)]
+/// What tells two events apart.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Identity {
+    Id(String),
+    /// An emulator may give none.
+    Content(String, i64, String),
+}
+
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Event {
+    event_id: Option<String>,
     log_stream_name: String,
     timestamp: i64,
     message: String,
+}
+
+impl Event {
+    fn identity(&self) -> Identity {
+        let Self { event_id, log_stream_name, timestamp, message } = self;
+        match event_id {
+            Some(id) => Identity::Id(id.clone()),
+            None => Identity::Content(log_stream_name.clone(), *timestamp, message.clone()),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -168,14 +195,31 @@ impl Tail {
     fn new(stack: &str, log: &str, functions: &[Function], start: i64) -> Self {
         let shown = functions.iter().filter(|function| function.log == log);
         let shown = shown.map(|function| (format!("{stack}-{}", function.name), function.shown.clone())).collect();
-        Self { group: format!("/aws/lambda/{stack}-{log}"), shown, start, seen: HashSet::new() }
+        Self {
+            group: format!("/aws/lambda/{stack}-{log}"),
+            shown,
+            reached: start,
+            caught_up: false,
+            seen: HashMap::new(),
+            start,
+        }
+    }
+
+    /// From when on late events are looked for.
+    fn window(&self) -> i64 {
+        self.reached.saturating_sub(LATE_MS).max(self.start)
+    }
+
+    /// From when on to ask. What is not read yet comes first, because an emulator may cut an answer short.
+    fn from(&self) -> i64 {
+        if self.caught_up { self.window() } else { self.reached }
     }
 
     /// What has come since the last time.
     async fn news(&mut self, aws: &Aws, task: Option<TaskId>) -> Result<Vec<Line>, Failure> {
         let (mut found, mut next) = (Vec::new(), None);
         loop {
-            let mut body = json!({"logGroupName": self.group, "startTime": self.start});
+            let mut body = json!({"logGroupName": self.group, "startTime": self.from()});
             if let Some(fields) = body.as_object_mut() {
                 fields.extend(task.map(|task| ("filterPattern".to_owned(), format!("\"{task}\"").into())));
                 fields.extend(next.take().map(|next: String| ("nextToken".to_owned(), next.into())));
@@ -200,8 +244,8 @@ impl Tail {
         Ok(self.take(found))
     }
 
-    /// Asked by time and not by token, because an emulator may cut an answer short and give no token. The last millisecond is asked for
-    /// again, since more of it may have come.
+    /// Asked by time and not by token, because an emulator may cut an answer short and give no token. The last minute is asked for
+    /// again, since the streams of a log are not written in step: an event may come later than a younger one of another stream.
     fn take(&mut self, found: Vec<Event>) -> Vec<Line> {
         // Lambda names the function in the stream of a log that several share; an emulator may not, and then a line of the step's does.
         let mut names: BTreeMap<&str, &str> = BTreeMap::new();
@@ -217,17 +261,19 @@ impl Tail {
             _ => self.group.rsplit('-').next().unwrap_or_default().to_owned(),
         };
         let mut lines = Vec::new();
-        let mut seen = HashSet::new();
+        self.caught_up = true;
         for event in &found {
-            let is_new = seen.insert(event.clone()) && !self.seen.contains(event);
+            let is_new = self.seen.insert(event.identity(), event.timestamp).is_none();
+            self.caught_up &= !is_new;
             if is_new && !LAMBDAS_OWN.iter().any(|own| event.message.starts_with(own)) {
                 let shown =
                     names.get(event.log_stream_name.as_str()).map_or_else(|| other.clone(), |&name| name.to_owned());
                 lines.push(Line { moment: event.timestamp, shown, message: event.message.clone() });
             }
         }
-        self.start = found.iter().map(|event| event.timestamp).max().unwrap_or(self.start);
-        self.seen = seen;
+        self.reached = found.iter().map(|event| event.timestamp).fold(self.reached, i64::max);
+        let window = self.window();
+        self.seen.retain(|_, moment| *moment >= window);
         lines
     }
 }
@@ -250,7 +296,7 @@ mod tests {
         "# Rendered\nshop-pay shop_pay ShopPayCode shop pay\nshop-ship shop_ship ShopShipCode shop ship\n";
 
     fn event(stream: &str, timestamp: i64, message: &str) -> Event {
-        Event { log_stream_name: stream.to_owned(), timestamp, message: message.to_owned() }
+        Event { event_id: None, log_stream_name: stream.to_owned(), timestamp, message: message.to_owned() }
     }
 
     fn line(moment: i64, shown: &str, message: &str) -> Line {
@@ -285,7 +331,24 @@ mod tests {
         let mut tail = Tail::new("stepwell-dev", "shop", &listed(FUNCTIONS), 0);
         let (old, new) = (event("ab", 7, "old"), event("ab", 7, "new"));
         assert_eq!(tail.take(vec![old.clone(), old.clone()]), [line(7, "shop", "old")]);
-        assert_eq!((tail.start, tail.take(vec![old, new])), (7, vec![line(7, "shop", "new")]));
-        assert_eq!((tail.take(Vec::new()), tail.start), (Vec::new(), 7));
+        assert_eq!((tail.from(), tail.take(vec![old, new])), (7, vec![line(7, "shop", "new")]));
+        assert_eq!((tail.take(Vec::new()), tail.reached), (Vec::new(), 7));
+    }
+
+    #[test]
+    fn event_that_comes_later_than_a_younger_one_of_another_stream_is_printed_once() {
+        let mut tail = Tail::new("stepwell-dev", "shop", &listed(FUNCTIONS), 1_000);
+        let numbered = |id: &str, event: Event| Event { event_id: Some(id.to_owned()), ..event };
+        // Two events of one text are two.
+        let (one, two) = (numbered("1", event("ab", 90_000, "same")), numbered("2", event("ab", 90_000, "same")));
+        assert_eq!(tail.take(vec![one.clone(), two.clone()]).len(), 2);
+        assert_eq!((tail.from(), tail.take(vec![one.clone(), two.clone()])), (90_000, Vec::new()));
+        assert_eq!(tail.from(), 30_000);
+        let late = numbered("3", event("cd", 50_000, "late"));
+        let lines = tail.take(vec![late.clone(), one.clone(), two.clone()]);
+        assert_eq!((lines, tail.from()), (vec![line(50_000, "shop", "late")], 90_000));
+        assert_eq!((tail.take(vec![one]), tail.take(vec![late, two])), (Vec::new(), Vec::new()));
+        tail.take(vec![numbered("4", event("ab", 200_000, "much later"))]);
+        assert_eq!(tail.seen.len(), 1, "what is older than the window is forgotten");
     }
 }

@@ -37,16 +37,17 @@ pub struct Target {
     #[arg(long, value_name = "FOLDER", conflicts_with_all = ["stage", "url"], help_heading = "Which shop")]
     data: Option<PathBuf>,
     /// The stack stepwell-STAGE in AWS; `local` is the one of infra/local.sh, on port 4566 or STEPWELL_PORT
-    #[arg(long, value_name = "STAGE", conflicts_with = "url", value_parser = stage, help_heading = "Which shop")]
+    #[arg(long, value_name = "STAGE", group = "deployed", value_parser = stage, help_heading = "Which shop")]
     stage: Option<String>,
     /// The base URL of an operators' API
-    #[arg(long, value_name = "URL", help_heading = "Which shop")]
+    #[arg(long, value_name = "URL", group = "deployed", help_heading = "Which shop")]
     url: Option<String>,
     /// The region of the stack; what your AWS configuration says if it is not said
-    #[arg(long, value_name = "REGION", help_heading = "Which shop")]
+    #[arg(long, value_name = "REGION", requires = "deployed", conflicts_with = "data", help_heading = "Which shop")]
     region: Option<String>,
-    /// A token instead of AWS credentials, for a stack with OperatorJwtIssuer
-    #[arg(long, value_name = "TOKEN", env = "STEPWELL_TOKEN", hide_env_values = true, help_heading = "Which shop")]
+    /// A token instead of AWS credentials, for a stack with OperatorJwtIssuer; STEPWELL_TOKEN if it is not said
+    // The variable is no option to clap: set for other commands, it would contradict --data.
+    #[arg(long, value_name = "TOKEN", requires = "deployed", conflicts_with = "data", help_heading = "Which shop")]
     token: Option<String>,
 }
 
@@ -74,6 +75,12 @@ impl Target {
             (None, Some(stage)) => Place::Stage(stage),
             (None, None) => Place::Data(self.data.as_deref().unwrap_or(Path::new(DATA))),
         }
+    }
+
+    /// The token that is said, here or in the environment.
+    fn token(&self) -> Result<Option<Token>, Failure> {
+        let of_environment = || env::var("STEPWELL_TOKEN").ok().filter(|token| !token.is_empty());
+        self.token.clone().or_else(of_environment).map(|token| Token::new(&token)).transpose()
     }
 
     /// The options that name the shop, for a command to type next.
@@ -118,16 +125,16 @@ impl Target {
                 (url, caller, format!("Is the stack {stack} still there?"))
             }
             Place::Url(url) => {
-                let caller = match &self.token {
-                    Some(token) => Caller::Token(Token::new(token)?),
+                let caller = match self.token()? {
+                    Some(token) => Caller::Token(token),
                     None => Caller::Signed(Box::new(Aws::of_environment(self.region.clone()).await?)),
                 };
                 (url.to_owned(), caller, RUNS.to_owned())
             }
         };
-        let caller = match (&self.token, caller) {
-            (Some(token), Caller::Signed(_)) => Caller::Token(Token::new(token)?),
-            (_, caller) => caller,
+        let caller = match (caller, self.token()?) {
+            (Caller::Signed(_), Some(token)) => Caller::Token(token),
+            (caller, _) => caller,
         };
         Api::new(&url, caller, self.options(), start)
     }

@@ -9,43 +9,70 @@ use super::{
     render::counted,
 };
 use serde_json::{json, value::RawValue};
-use std::{fs, num::NonZeroU32};
+use std::{collections::HashSet, fs, num::NonZeroU32};
 
 /// A list goes on in this many tasks at a time.
 const PAGE: usize = 200;
 
-/// Lists the tasks that fit, the oldest first; where there are more than the limit, any of them.
-pub(super) async fn list(api: &Api, filter: &Filter, limit: Option<NonZeroU32>, as_json: bool) -> Result<(), Failure> {
-    let mut found: Vec<(ListedTask, Box<RawValue>)> = Vec::new();
-    let (mut next, mut progress) = (None, Progress::new());
-    loop {
-        let left = limit
-            .map_or(usize::MAX, |limit| usize::try_from(limit.get()).unwrap_or(usize::MAX).saturating_sub(found.len()));
-        if left == 0 {
-            break;
-        }
-        let mut query = filter.fields();
-        query.push(("limit", left.min(PAGE).to_string()));
+/// Tasks that fit.
+pub(super) struct Found {
+    /// Each with the API's words.
+    pub(super) tasks: Vec<(ListedTask, Box<RawValue>)>,
+    /// Whether there are more.
+    pub(super) or_more: bool,
+}
+
+impl Found {
+    /// The tasks with the API's words.
+    pub(super) fn as_json(&self) -> String {
+        let tasks: Vec<&str> = self.tasks.iter().map(|(_, raw)| raw.get()).collect();
+        format!(r#"{{"tasks":[{}],"count":{},"or_more":{}}}"#, tasks.join(","), tasks.len(), self.or_more)
+    }
+}
+
+/// Finds so many tasks that fit, each once: one that changes meanwhile may be on two pages. A page may be empty although there are more.
+pub(super) async fn find(
+    api: &Api,
+    filter: &[(&'static str, String)],
+    limit: usize,
+    mut so_far: impl FnMut(usize),
+) -> Result<Found, Failure> {
+    let (mut tasks, mut ids, mut next) = (Vec::new(), HashSet::new(), None);
+    while tasks.len() < limit {
+        let mut query = filter.to_vec();
+        query.push(("limit", limit.saturating_sub(tasks.len()).min(PAGE).to_string()));
         query.extend(next.take().map(|next| ("next", next)));
         let answer = api.get(&["tasks"], &query).await?;
         let page: TaskPage = answer.read()?;
         for raw in page.tasks {
-            found.push((read(raw.get())?, raw));
+            let task: ListedTask = read(raw.get())?;
+            if ids.insert(task.task_id.clone()) {
+                tasks.push((task, raw));
+            }
         }
-        match page.next {
-            Some(place) => next = Some(place),
-            None => break,
+        next = page.next;
+        if next.is_none() {
+            break;
         }
-        progress.show_on_terminal(&format!("{} so far", counted(found.len(), "task")));
+        so_far(tasks.len());
     }
+    Ok(Found { tasks, or_more: next.is_some() })
+}
+
+/// Lists the tasks that fit, the oldest first; where there are more than the limit, any of them.
+pub(super) async fn list(api: &Api, filter: &Filter, limit: Option<NonZeroU32>, as_json: bool) -> Result<(), Failure> {
+    let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit.get()).unwrap_or(usize::MAX));
+    let mut progress = Progress::new();
+    let show = |found| progress.show_on_terminal(&format!("{} so far", counted(found, "task")));
+    let found = find(api, &filter.fields(), limit, show).await;
     progress.end(false);
-    found.sort_by(|(one, _), (other, _)| one.created_at.cmp(&other.created_at));
+    let mut found = found?;
+    found.tasks.sort_by(|(one, _), (other, _)| one.created_at.cmp(&other.created_at));
     if as_json {
-        let tasks: Vec<&str> = found.iter().map(|(_, raw)| raw.get()).collect();
-        return print(format_args!(r#"{{"tasks":[{}],"count":{}}}"#, tasks.join(","), tasks.len()));
+        return print(found.as_json());
     }
-    found.iter().try_for_each(|(task, _)| print(task))?;
-    say(counted(found.len(), "task"));
+    found.tasks.iter().try_for_each(|(task, _)| print(task))?;
+    say(counted(found.tasks.len(), "task"));
     Ok(())
 }
 

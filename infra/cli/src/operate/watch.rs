@@ -1,11 +1,12 @@
 //! `stepwell watch`: shows a task, or the whole shop, as it changes.
 
 use super::{
-    answers::{Attempt, ListedTask, Step, Task, TaskPage},
-    api::{Api, read},
+    answers::{Attempt, Step, Task},
+    api::Api,
     failure::Failure,
     output::{draw, draws, print},
     render::counted,
+    tasks::{Found, find},
 };
 use std::{collections::BTreeSet, num::NonZeroU32, time::Duration};
 use tokio::time::sleep;
@@ -74,14 +75,13 @@ impl News {
 /// A kind of tasks that are open.
 struct Open {
     what: &'static str,
-    tasks: Vec<ListedTask>,
-    or_more: bool,
+    found: Found,
 }
 
 impl Open {
     fn heading(&self) -> String {
-        let or_more = if self.or_more { "at least " } else { "" };
-        format!("{}: {or_more}{}", self.what, counted(self.tasks.len(), "task"))
+        let or_more = if self.found.or_more { "at least " } else { "" };
+        format!("{}: {or_more}{}", self.what, counted(self.found.tasks.len(), "task"))
     }
 }
 
@@ -96,12 +96,9 @@ async fn of_shop(api: &Api, pause: Duration, as_json: bool) -> Result<(), Failur
     loop {
         let (mut open, mut answers) = (Vec::new(), Vec::new());
         for (what, name, value) in KINDS {
-            let query = [(name, value.to_owned()), ("limit", ROWS.to_string())];
-            let answer = api.get(&["tasks"], &query).await?;
-            let page: TaskPage = answer.read()?;
-            let tasks: Result<Vec<ListedTask>, _> = page.tasks.iter().map(|raw| read(raw.get())).collect();
-            open.push(Open { what, tasks: tasks?, or_more: page.next.is_some() });
-            answers.push(format!(r#""{}":{}"#, what.replace(' ', "_"), answer.text));
+            let found = find(api, &[(name, value.to_owned())], ROWS, |_| {}).await?;
+            answers.push(format!(r#""{}":{}"#, what.replace(' ', "_"), found.as_json()));
+            open.push(Open { what, found });
         }
         let text = if as_json {
             format!("{{{}}}", answers.join(","))
@@ -126,7 +123,7 @@ fn screen(open: &[Open]) -> String {
     let mut text = String::new();
     for kind in open {
         text.push_str(&format!("{}\n", kind.heading()));
-        kind.tasks.iter().for_each(|task| text.push_str(&format!("  {task}\n")));
+        kind.found.tasks.iter().for_each(|(task, _)| text.push_str(&format!("  {task}\n")));
     }
     text
 }

@@ -182,6 +182,33 @@ fn watch_of_the_shop_counts_what_is_open() {
 }
 
 #[test]
+fn empty_page_is_no_end_and_no_task_is_listed_twice() {
+    let listed = |id: &str| {
+        format!(
+            r#"{{"task_id": "{id}", "workflow": "w", "status": "error", "created_at": "c", "failed_steps": [], "compensated": false,
+               "needs_person": false}}"#
+        )
+    };
+    let page = |tasks: &[&str], next: &str| {
+        let tasks: Vec<String> = tasks.iter().map(|id| listed(id)).collect();
+        format!(r#"{{"tasks": [{}], "next": {next}}}"#, tasks.join(","))
+    };
+    let (first, second, last) = (page(&[], r#""p2""#), page(&["A"], r#""p3""#), page(&["A", "B"], "null"));
+    let answers = [(200, &*first), (200, &*second), (200, &*last)];
+    let api = Scripted::new(&answers);
+    let list = run(command().args(["list", "--token", "x", "--url", &api.url])).expect(0).says("2 tasks");
+    assert_eq!(list.stdout.lines().count(), 2, "{list:?}");
+    let api = Scripted::new(&answers);
+    let mut watch = command();
+    watch.args(["watch", "--token", "x", "--url", &api.url]).stdout(Stdio::piped());
+    let mut watch = watch.spawn().unwrap();
+    let line = BufReader::new(watch.stdout.take().unwrap()).lines().next().unwrap().unwrap();
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    assert!(line.starts_with("running: 2 tasks; "), "{line}");
+}
+
+#[test]
 fn shop_that_does_not_run_ends_with_3_and_says_how_to_start_it() {
     let mut shop = Shop::start();
     let path = shop.data.path().display().to_string();
@@ -208,6 +235,10 @@ fn token_that_is_not_the_shops_ends_with_4_and_is_not_printed() {
 #[test_case(&["list", "--stats", "error"], "unexpected argument '--stats'")]
 #[test_case(&["list", "--stage", "Dev"], "a stage is 1 to 10 small letters and digits")]
 #[test_case(&["list", "--stage", "dev", "--url", "http://x"], "cannot be used with")]
+#[test_case(&["list", "--data", "x", "--token", "secret"], "cannot be used with")]
+#[test_case(&["list", "--data", "x", "--region", "eu-west-1"], "cannot be used with")]
+#[test_case(&["list", "--token", "secret"], "required")]
+#[test_case(&["graph", UNKNOWN, "--mermaid", "--json"], "cannot be used with")]
 #[test_case(&["list", "--limit", "0"], "invalid value '0'")]
 #[test_case(&["redrive", "--reason", "why"], "required")]
 #[test_case(&["redrive", UNKNOWN], "--reason <WHY>")]
@@ -312,6 +343,26 @@ fn bulk_action_is_followed_to_its_end_and_refused_tasks_end_with_1() {
 }
 
 #[test]
+fn bulk_action_whose_start_is_not_answered_says_how_to_look_whether_it_goes_on() {
+    let api = Scripted::new(&[(200, r#"{"count": 3, "or_more": false, "sample": []}"#), (502, "lost")]);
+    let redrive = ["redrive", "--status", "error", "--reason", "why", "--yes", "--token", "secret", "--url", &api.url];
+    let look =
+        format!("(502)\n  stepwell bulk --url {} lists what was begun. Look whether it was done before", api.url);
+    run(command().args(redrive)).expect(3).says(&look);
+    // A count changes nothing.
+    let count = ["redrive", "--status", "error", "--dry-run", "--token", "secret", "--url", &api.url];
+    assert!(!run(command().args(count)).expect(3).says("(502)").stderr.contains("Look whether"));
+}
+
+#[test_case(502)]
+#[test_case(429)]
+fn look_goes_on_after_an_answer_that_is_lost_or_put_off(status: u16) {
+    let api = Scripted::new(&[(status, "lost"), (200, &bulk("complete", "3", "{}"))]);
+    let look = ["bulk", "B", "--token", "secret", "--url", &api.url];
+    run(command().args(look)).expect(0).says("Asking again in 1 s").prints("complete: 3 of 3 done");
+}
+
+#[test]
 fn bulk_action_goes_on_after_ctrl_c_and_the_command_says_so() {
     let counted = r#"{"count": 3, "or_more": false, "sample": []}"#;
     let api = Scripted::new(&[(200, counted), (202, &bulk("running", "0", "{}"))]);
@@ -356,6 +407,26 @@ fn stack_in_aws_is_looked_up_and_asked_with_a_signature() {
         };
         assert!(requests[request].lines().any(signed), "{requests:?}");
     }
+}
+
+#[test]
+fn credentials_that_expire_are_asked_for_again() {
+    let aws = Scripted::new(&[(200, STACK), (200, r#"{"tasks": [], "next": null}"#)]);
+    let folder = tempfile::TempDir::new().unwrap();
+    let (config, script) = (folder.path().join("config"), folder.path().join("credentials.sh"));
+    // Each time another key, for half a minute.
+    let text = r#"echo >>"$0.count"
+printf '{"Version": 1, "AccessKeyId": "KEY%d", "SecretAccessKey": "s", "SessionToken": "t", "Expiration": "%s"}' \
+    "$(wc -l <"$0.count")" "$(date -u -d '+30 seconds' +%FT%TZ)"
+"#;
+    fs::write(&script, text).unwrap();
+    fs::write(&config, format!("[default]\ncredential_process = sh {}\n", script.display())).unwrap();
+    let mut list = command();
+    list.args(["list", "--stage", "dev"]).env("AWS_ENDPOINT_URL", &aws.url).env("AWS_REGION", "eu-west-1");
+    run(list.env("AWS_CONFIG_FILE", &config).env("AWS_SHARED_CREDENTIALS_FILE", folder.path().join("none"))).expect(0);
+    let key = |request: &str| request.split("Credential=").nth(1).unwrap().split('/').next().unwrap().to_owned();
+    let keys: Vec<String> = aws.requests().iter().map(|request| key(request)).collect();
+    assert_eq!(keys, ["KEY2", "KEY3"], "the first was asked for when nothing was to be signed yet");
 }
 
 #[test_case(
