@@ -1,10 +1,6 @@
-//! The graph of a task or a workflow: its steps and compensations with what each waits for, for a picture.
+//! The graph of a task: its steps and compensations with what each waits for, for a picture.
 
-use crate::core::{
-    plan::{Plan, StepPlan},
-    snapshot::TaskSnapshot,
-    state::StepState,
-};
+use crate::core::{plan::StepPlan, snapshot::TaskSnapshot, state::StepState};
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -20,7 +16,7 @@ pub struct Graph {
 pub struct Node {
     /// The name.
     pub name: String,
-    /// The state; `null` in the graph of a workflow, and for a compensation that is not to run.
+    /// The state; `null` for a compensation that is not to run, or not yet.
     pub state: Option<StepState>,
     /// What it waits for.
     pub depends_on: Vec<String>,
@@ -30,31 +26,18 @@ pub struct Node {
     pub optional: bool,
 }
 
-impl Node {
-    fn of(plan: &StepPlan, state: Option<StepState>) -> Self {
-        let StepPlan { name, depends_on, compensates, optional, .. } = plan.clone();
-        Self { name, state, depends_on, compensates, optional }
-    }
-}
-
 impl Graph {
-    /// The graph of a workflow. All steps count as attempted, so all compensations are in it.
-    pub fn of_plan(plan: &Plan) -> Self {
-        let compensations = plan.compensation_graph(|_| true);
-        Self { nodes: plan.steps().iter().chain(&compensations).map(|step| Node::of(step, None)).collect() }
-    }
-
-    /// The graph of a task. Once its compensations are decided, those that run have a state.
+    /// The graph of a task. Compensations that are not decided yet stand as if all steps had been attempted.
     pub fn of(snapshot: &TaskSnapshot) -> Self {
-        let mut graph = Self::of_plan(&snapshot.task.plan);
-        let decided = snapshot.task.compensations.iter().flatten();
-        for node in &mut graph.nodes {
-            node.state = snapshot.step(&node.name).map(|record| record.state);
-            if let Some(plan) = decided.clone().find(|plan| plan.name == node.name) {
-                node.depends_on.clone_from(&plan.depends_on);
-            }
-        }
-        graph
+        let plan = &snapshot.task.plan;
+        let possible = plan.compensation_graph(|_| true);
+        let node = |step: &StepPlan| {
+            let decided = snapshot.task.compensations.iter().flatten().find(|decided| decided.name == step.name);
+            let StepPlan { name, depends_on, compensates, optional, .. } = decided.unwrap_or(step).clone();
+            let state = snapshot.step(&name).map(|record| record.state);
+            Node { name, state, depends_on, compensates, optional }
+        };
+        Self { nodes: plan.steps().iter().chain(&possible).map(node).collect() }
     }
 
     /// The graph as a Mermaid flowchart, see <https://mermaid.js.org/syntax/flowchart.html>: steps as boxes, compensations as rounded boxes
@@ -77,10 +60,8 @@ impl Graph {
                 let _ = writeln!(text, "    n{step} -.-> n{number}");
             }
         }
-        if self.nodes.iter().any(|node| node.state.is_some()) {
-            for state in StepState::ALL {
-                let _ = writeln!(text, "    classDef {} {}", state.as_str(), style(state));
-            }
+        for state in StepState::ALL {
+            let _ = writeln!(text, "    classDef {} {}", state.as_str(), style(state));
         }
         text
     }
