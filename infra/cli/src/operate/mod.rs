@@ -50,8 +50,7 @@ pub enum Command {
     },
     /// Show a task as it changes, until it has ended; without a task how many run, are compensated and need a person
     ///
-    /// On a terminal the view is redrawn. Elsewhere each change is a line, and with --json each is the API's answer on a line. Ctrl-C
-    /// ends it.
+    /// On a terminal the view is redrawn. Elsewhere each change is a line, and with --json each is JSON on a line. Ctrl-C ends it.
     #[command(after_long_help = EXIT_CODES)]
     Watch {
         /// The task's id; the whole shop if it is left out
@@ -196,7 +195,7 @@ cancellation for running ones.
 pub struct Common {
     #[command(flatten)]
     target: Target,
-    /// Print the API's answer as it is
+    /// Print JSON: the API's answer, and of a list all pages as one
     #[arg(long)]
     json: bool,
 }

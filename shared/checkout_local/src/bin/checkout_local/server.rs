@@ -164,7 +164,7 @@ impl Server {
         let ports = [self.customers, self.operators].map(|(listener, _, router)| (listener, router));
         let stop = async {
             stop.await;
-            // If it is left behind, as by a process that is killed, it names a port on which nobody answers.
+            // One that a killed process leaves behind names a port on which nobody answers, or somebody else.
             let _ = fs::remove_file(self.address);
         };
         tokio::select! {
