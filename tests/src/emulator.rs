@@ -243,11 +243,21 @@ async fn create_table(dynamodb: &aws_sdk_dynamodb::Client, name: &str) {
         .projection(projection.build())
         .build()
         .expect("complete");
-    let create = ["pk", "sk", "status_shard", "listed_at"]
+    let by_start = GlobalSecondaryIndex::builder()
+        .index_name("by_start")
+        .key_schema(key("start_shard", KeyType::Hash))
+        .key_schema(key("pk", KeyType::Range))
+        .projection(Projection::builder().projection_type(ProjectionType::KeysOnly).build())
+        .build()
+        .expect("complete");
+    let create = ["pk", "sk", "status_shard", "listed_at", "start_shard"]
         .into_iter()
         .fold(dynamodb.create_table(), |create, name| create.attribute_definitions(attribute(name)));
     let create = create.table_name(name).key_schema(key("pk", KeyType::Hash)).key_schema(key("sk", KeyType::Range));
-    let create = create.global_secondary_indexes(index).billing_mode(BillingMode::PayPerRequest);
+    let create = create
+        .global_secondary_indexes(index)
+        .global_secondary_indexes(by_start)
+        .billing_mode(BillingMode::PayPerRequest);
     create.send().await.expect("the stack at AWS_ENDPOINT_URL makes a table");
 }
 

@@ -1,8 +1,9 @@
 //! The filter of tasks: the same fields in a query and in a body.
 
+use crate::handlers::SEARCH_KEYS;
 use http_api::Fields;
-use std::{str::FromStr, time::Duration};
-use stepwell::{Cursor, Filter, Timestamp, core::state::TaskStatus};
+use std::{fmt::Display, str::FromStr, time::Duration};
+use stepwell::{Filter, SearchValue, Timestamp, core::state::TaskStatus};
 
 /// Takes the filter out of the fields.
 pub(crate) fn take_filter(fields: &mut Fields, now: Timestamp) -> Filter {
@@ -23,9 +24,50 @@ pub(crate) fn take_filter(fields: &mut Fields, now: Timestamp) -> Filter {
 }
 
 /// Takes the size of the page and its start out of the fields.
-pub(crate) fn take_page(fields: &mut Fields, default: usize, most: usize) -> (usize, Option<Cursor>) {
+pub(crate) fn take_page<C: FromStr<Err: Display>>(
+    fields: &mut Fields,
+    default: usize,
+    most: usize,
+) -> (usize, Option<C>) {
     let limit = fields.count("limit", most).unwrap_or(default);
-    (limit, fields.text("next", Cursor::from_str))
+    (limit, fields.text("next", C::from_str))
+}
+
+/// The order of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// The newest first.
+    Newest,
+    /// By status, which finds the tasks of a status without reading the others.
+    Status,
+}
+
+/// Takes the order of a list out of the fields. By default it is the newest first, unless the filter is about how tasks stand.
+pub(crate) fn take_order(fields: &mut Fields, has_key: bool, filter: &Filter) -> Order {
+    let by_status = Filter { workflow: None, created_from: None, created_before: None, ..filter.clone() };
+    let default = if has_key || by_status.is_empty() { Order::Newest } else { Order::Status };
+    let read = |text: &str| match text {
+        "newest" => Ok(Order::Newest),
+        "status" if has_key => Err("has to be newest where there is a key"),
+        "status" => Ok(Order::Status),
+        _ => Err("has to be newest or status"),
+    };
+    fields.text("order", read).unwrap_or(default)
+}
+
+/// Takes the search key out of the fields: `NAME:VALUE`.
+pub(crate) fn take_key(fields: &mut Fields) -> Option<SearchValue> {
+    fields.text("key", search_value)
+}
+
+/// Parses a search key. An error does not repeat it, because the value may be personal.
+fn search_value(text: &str) -> Result<SearchValue, String> {
+    let known = || SEARCH_KEYS.join(", ");
+    let (name, value) = text
+        .split_once(':')
+        .filter(|(name, _)| SEARCH_KEYS.contains(name))
+        .ok_or_else(|| format!("has to be NAME:VALUE, with one of these names: {}", known()))?;
+    SearchValue::new(name, value).ok_or_else(|| format!("has no value after `{name}:`"))
 }
 
 fn status(text: &str) -> Result<TaskStatus, String> {

@@ -4,6 +4,10 @@
 
 use stepwell::ResultTypes;
 
+/// The names of the search keys of all workflows, by which tasks are found.
+#[rustfmt::skip]
+pub(crate) const SEARCH_KEYS: &[&str] = &["email", "order_number"];
+
 /// The types of the results of all steps and compensations, by which the API checks what operators give as a result.
 pub fn result_types<CheckoutShop: checkout::Shop>() -> ResultTypes {
     ResultTypes::default()

@@ -3,14 +3,14 @@
 use crate::{
     Engine,
     error::ApiError,
-    filter::{take_filter, take_page},
+    filter::{Order, take_filter, take_key, take_order, take_page},
 };
 use axum::{Json, extract::State, http::request::Parts};
 use http_api::Fields;
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt::Display};
 use stepwell::{
-    Runtime, Summary, TaskId, Timestamp,
+    Before, Cursor, Runtime, Summary, TaskId, TaskPage, Timestamp,
     core::state::TaskStatus,
     ports::{Queue, Store},
 };
@@ -48,16 +48,31 @@ impl From<Summary> for ListedTask {
     }
 }
 
-/// Lists the tasks that match the query.
+impl<C: Display> From<TaskPage<C>> for TaskList {
+    fn from(page: TaskPage<C>) -> Self {
+        let tasks: Vec<ListedTask> = page.tasks.into_iter().map(ListedTask::from).collect();
+        Self { count: tasks.len(), tasks, next: page.next.map(|next| next.to_string()) }
+    }
+}
+
+/// Lists the tasks that match the query, the newest first or by status.
 pub(crate) async fn list<S: Store, Q: Queue, A: Runtime>(
     State(engine): Engine<S, Q, A>,
     request: Parts,
 ) -> Result<Json<TaskList>, ApiError> {
     let mut fields = Fields::of_query(&request);
     let filter = take_filter(&mut fields, engine.now());
-    let (limit, from) = take_page(&mut fields, LIMIT.0, LIMIT.1);
-    fields.finish()?;
-    let found = engine.find(&filter, from.as_ref(), limit).await?;
-    let tasks: Vec<ListedTask> = found.tasks.into_iter().map(ListedTask::from).collect();
-    Ok(Json(TaskList { count: tasks.len(), tasks, next: found.next.map(|next| next.to_string()) }))
+    let value = take_key(&mut fields);
+    match take_order(&mut fields, value.is_some(), &filter) {
+        Order::Newest => {
+            let (limit, before) = take_page::<Before>(&mut fields, LIMIT.0, LIMIT.1);
+            fields.finish()?;
+            Ok(Json(engine.newest(value.as_ref(), &filter, before, limit).await?.into()))
+        }
+        Order::Status => {
+            let (limit, from) = take_page::<Cursor>(&mut fields, LIMIT.0, LIMIT.1);
+            fields.finish()?;
+            Ok(Json(engine.find(&filter, from.as_ref(), limit).await?.into()))
+        }
+    }
 }

@@ -22,6 +22,7 @@ pub(crate) fn list(project: &Project) -> Option<Rendered> {
          //! The handlers of all steps and compensations, sorted.\n\n\
          use stepwell::ResultTypes;\n\n"
     );
+    text.push_str(&search_keys(project));
     text.push_str(&result_types(project));
     for workflow in &project.workflows {
         text.push_str(&each_step(workflow));
@@ -50,6 +51,19 @@ fn each_step(workflow: &ProjectWorkflow) -> String {
         let _ = writeln!(libraries, "    pub use {} as {};", name.package(), name.step);
     }
     format!("{libraries}}}\n{calls}    }};\n}}\n")
+}
+
+/// The names of the search keys of all workflows.
+fn search_keys(project: &Project) -> String {
+    let names = project.workflows.iter().flat_map(|workflow| workflow.workflow.search_names());
+    let names: BTreeSet<String> = names.map(|name| format!("\"{name}\"")).collect();
+    let names: Vec<String> = names.into_iter().collect();
+    format!(
+        "/// The names of the search keys of all workflows, by which tasks are found.\n\
+         #[rustfmt::skip]\n\
+         pub(crate) const SEARCH_KEYS: &[&str] = &[{}];\n\n",
+        names.join(", ")
+    )
 }
 
 fn result_types(project: &Project) -> String {

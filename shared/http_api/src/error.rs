@@ -146,7 +146,7 @@ impl IntoResponse for CommonError {
 impl From<TableError> for CommonError {
     fn from(error: TableError) -> Self {
         match error {
-            TableError::Call(error) => call(error.kind, &error),
+            TableError::Call(ref failed) | TableError::SearchKey(ref failed) => call(failed.kind, &error),
             TableError::Unreadable(error) => Self::Broken(error.to_string()),
         }
     }

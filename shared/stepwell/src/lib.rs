@@ -155,8 +155,9 @@ pub mod testing;
 pub use core::{
     bulk::{BulkAction, BulkId, BulkRecord, BulkState, Pace},
     codes::ErrorCode,
-    filter::{Cursor, Filter, NotACursor},
+    filter::{Before, Cursor, Filter, NotACursor},
     id::{IdempotencyKey, NotAKey, NotATaskId, TaskId},
+    search::SearchValue,
     timestamp::{NotATimestamp, Timestamp},
     workflow::{TextFormat, Violation, Workflow, WorkflowError},
 };

@@ -12,10 +12,11 @@
 //! | `BACKLOG#<workflow>` | `STEP#<name>` | a [`Note`](crate::core::backlog::Note) of the [`Backlog`](crate::core::backlog::Backlog); missing until a message has waited for long |
 //! | `BULK` | `<id>` | [`BulkRecord`](crate::core::bulk::BulkRecord) |
 //! | `BULK#<id>` | `<page>` | [`BulkResults`](crate::core::bulk::BulkResults) |
+//! | `FIND#<name>#<hash>` | the bits of the task's id, each turned round | the task's id: see [`core::search`](crate::core::search) |
 //!
 //! The index `by_status` has the hash key `status_shard` (`<partition>#<0..16>`) and the range key `listed_at` (RFC 3339).
 //! The shard is taken from the task's id, so that no [`IndexPartition`](crate::core::index::IndexPartition) is one hot
-//! key. See [`core::index`](crate::core::index).
+//! key. See [`core::index`](crate::core::index). How a store lists tasks by their ids is its own matter.
 
 use crate::core::{
     codec::Unreadable,
@@ -28,6 +29,7 @@ use crate::core::{
     timestamp::Timestamp,
     transition::{Applied, Transition},
 };
+use futures::future::try_join_all;
 use std::{collections::BTreeSet, error::Error, fmt, time::Duration};
 
 /// A store of items with conditional writes. The module's documentation lists the items.
@@ -63,6 +65,14 @@ pub trait Store: Send + Sync {
     /// Fewer items are the last ones.
     fn range(&self, from: &Key, limit: u16) -> impl Future<Output = Result<Vec<Item>, TableError>> + Send;
 
+    /// Reads the ids of at most `limit` tasks that were started before this one, by the order of their ids, the newest first. The read is
+    /// eventually consistent. Fewer ids are the last ones.
+    fn newest(&self, before: TaskId, limit: u16) -> impl Future<Output = Result<Vec<TaskId>, TableError>> + Send;
+
+    /// Reads the own items of these tasks as the index would list them, consistently, in no particular order. A task that does not exist
+    /// is left out, and so is one that cannot be read.
+    fn entries(&self, tasks: &[TaskId]) -> impl Future<Output = Result<Vec<IndexEntry>, TableError>> + Send;
+
     /// Returns when the task's own item is written after this call, as at the end of the task. It counts from the call on, not from
     /// the first poll. It never returns if the store does not see every write, as if others write to its tables, too.
     fn changed(&self, task: TaskId) -> impl Future<Output = ()> + Send {
@@ -71,12 +81,14 @@ pub trait Store: Send + Sync {
     }
 }
 
-/// Applies the transition of a settlement and leaves its consequences to the engine. This is [`Store::settle`] for a store
-/// that does not hold the messages.
+/// Writes the search keys of a settlement, applies its transition, and leaves its consequences to the engine. This is
+/// [`Store::settle`] for a store that does not hold the messages.
 ///
 /// # Errors
-/// As [`Store::apply`].
+/// As [`Store::apply`], and [`TableError::SearchKey`].
 pub async fn settle_first(store: &impl Store, settlement: Settlement) -> Result<Settled, TableError> {
+    let keys = settlement.search_keys.iter().map(|key| store.apply(key));
+    try_join_all(keys).await.map_err(TableError::of_search_key)?;
     if let Some(transition) = &settlement.transition
         && let Applied::Refused(item) = store.apply(transition).await?
     {
@@ -195,6 +207,9 @@ pub enum TableError {
     /// The call failed.
     #[error(transparent)]
     Call(#[from] CallError),
+    /// The call that writes a search key failed, so what it leads to was not written.
+    #[error("a search key was not written: {0}")]
+    SearchKey(CallError),
     /// An item in the store cannot be read.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
@@ -205,8 +220,17 @@ impl TableError {
     pub const fn may_have_taken_effect(&self) -> bool {
         match self {
             Self::Call(call) => call.kind.may_have_taken_effect(),
+            Self::SearchKey(_) => false,
             // The answer to the write cannot be read.
             Self::Unreadable(_) => true,
+        }
+    }
+
+    /// The error of a write before which this call was to write a search key.
+    fn of_search_key(self) -> Self {
+        match self {
+            Self::Call(call) => Self::SearchKey(call),
+            other => other,
         }
     }
 }

@@ -145,6 +145,36 @@ pub(crate) fn range(tx: &Connection, from: &Key, limit: u16) -> Result<Vec<Item>
     Ok(found)
 }
 
+/// The ids of the newest tasks before this one.
+pub(crate) fn newest(tx: &Connection, before: TaskId, limit: u16) -> Result<Vec<TaskId>, FileError> {
+    const SQL: &str = "SELECT pk FROM items WHERE sk = 'TASK' AND pk < ? ORDER BY pk DESC LIMIT ?";
+    let mut select = tx.prepare_cached(SQL)?;
+    let mut rows = select.query((Key::partition_of(before), limit))?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let partition: String = row.get(0)?;
+        match Key::task_of(&partition) {
+            Some(task) => found.push(task),
+            None => tracing::error!(partition, "an item is of no task: it is left out"),
+        }
+    }
+    Ok(found)
+}
+
+/// Reads the own items of these tasks as the index would list them.
+pub(crate) fn entries(tx: &Connection, tasks: &[TaskId]) -> Result<Vec<IndexEntry>, FileError> {
+    let mut found = Vec::with_capacity(tasks.len());
+    for key in tasks.iter().copied().map(Key::Task) {
+        let item = read(tx, &key)?;
+        match IndexEntry::from_item(&key, &item) {
+            Ok(entry) => found.push(entry),
+            Err(_) if item.is_empty() => {}
+            Err(error) => tracing::error!(%error, "an unreadable task is left out"),
+        }
+    }
+    Ok(found)
+}
+
 /// Deletes at most this many items that have expired. Returns how many it has deleted.
 pub(crate) fn delete_expired(tx: &Connection, now: Timestamp, most: u32) -> Result<usize, FileError> {
     const SQL: &str = "DELETE FROM items WHERE rowid IN (SELECT rowid FROM items WHERE expires_at <= ? LIMIT ?)";

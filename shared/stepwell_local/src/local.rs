@@ -343,6 +343,14 @@ impl<A: Runtime> Store for Local<A> {
         self.read("range", |tx| items::range(tx, from, limit))
     }
 
+    async fn newest(&self, before: TaskId, limit: u16) -> Result<Vec<TaskId>, TableError> {
+        self.read("newest", |tx| items::newest(tx, before, limit))
+    }
+
+    async fn entries(&self, tasks: &[TaskId]) -> Result<Vec<IndexEntry>, TableError> {
+        self.read("entries", |tx| items::entries(tx, tasks))
+    }
+
     fn changed(&self, task: TaskId) -> impl Future<Output = ()> + Send {
         self.watches.changed(task)
     }

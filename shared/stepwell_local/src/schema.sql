@@ -6,6 +6,8 @@ CREATE TABLE IF NOT EXISTS items (
     UNIQUE (pk, sk)
 ) STRICT;
 CREATE INDEX IF NOT EXISTS by_status ON items (status_shard, listed_at, pk, sk) WHERE status_shard IS NOT NULL;
+-- The tasks by their ids, in the order of their starts. One file needs no shards, so it has no column for them.
+CREATE INDEX IF NOT EXISTS by_start ON items (pk) WHERE sk = 'TASK';
 CREATE INDEX IF NOT EXISTS by_expiry ON items (expires_at) WHERE expires_at IS NOT NULL;
 
 -- The messages. `queue` is `WORKFLOW/STEP` or `dead_letters`. `due` is when the message is delivered next, `sent_at` when it was sent,

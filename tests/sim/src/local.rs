@@ -105,6 +105,14 @@ impl Backend for Running {
         now(self.0.range(from, limit))
     }
 
+    fn newest(&self, before: TaskId, limit: u16) -> Result<Vec<TaskId>, TableError> {
+        now(self.0.newest(before, limit))
+    }
+
+    fn entries(&self, tasks: &[TaskId]) -> Result<Vec<IndexEntry>, TableError> {
+        now(self.0.entries(tasks))
+    }
+
     fn send(&self, outgoing: &Outgoing) -> Result<(), QueueError> {
         now(self.0.send(outgoing))
     }

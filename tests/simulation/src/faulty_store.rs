@@ -148,4 +148,12 @@ impl<T: Transport, S: Table> Store for FaultyStore<T, S> {
     async fn range(&self, from: &Key, limit: u16) -> Result<Vec<Item>, TableError> {
         self.transport.call(Operation::Query, || format!("range {from}"), || self.table.range(from, limit)).await
     }
+
+    async fn newest(&self, before: TaskId, limit: u16) -> Result<Vec<TaskId>, TableError> {
+        self.transport.call(Operation::Query, || "newest".to_owned(), || self.table.newest(before, limit)).await
+    }
+
+    async fn entries(&self, tasks: &[TaskId]) -> Result<Vec<IndexEntry>, TableError> {
+        self.transport.call(Operation::BatchGet, || "entries".to_owned(), || self.table.entries(tasks)).await
+    }
 }

@@ -3,13 +3,39 @@
 use crate::steps::name;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use stepwell::{Workflow, core::message::StepQueue};
+use stepwell::{
+    SearchValue, Workflow,
+    core::{message::StepQueue, plan::Plan},
+};
 
 /// The name of all these workflows.
 pub const WORKFLOW: &str = "graph";
 
 /// The compensation of step `n` is numbered `n` plus this.
 pub const COMPENSATION_OFFSET: usize = 50;
+
+/// The search keys in the result of the first step, by the names of their values.
+const RESULT_KEYS: [&str; 2] = ["attempt", "by"];
+
+/// The search keys that the start of a task with this plan and this context has to write, worked out without the engine's own code.
+pub fn keys_of_start(plan: &Plan, context: &str) -> Vec<SearchValue> {
+    let is_searched = plan.search_keys_of(&name(0)).is_some();
+    if is_searched { keys_in(&["number"], context) } else { Vec::new() }
+}
+
+/// Those that the completion of a step with this result has to write.
+pub fn keys_of_completion(step: &str, result: &str) -> Vec<SearchValue> {
+    if step == name(0) { keys_in(&RESULT_KEYS, result) } else { Vec::new() }
+}
+
+fn keys_in(names: &[&str], json: &str) -> Vec<SearchValue> {
+    let json: Value = serde_json::from_str(json).unwrap_or_default();
+    let value = |name: &&str| match &json[*name] {
+        Value::Null => None,
+        value => SearchValue::new(name, value.to_string().trim_matches('"')),
+    };
+    names.iter().filter_map(value).collect()
+}
 
 /// A DAG of numbered steps. Entry `n` lists the dependencies of step `n`.
 #[derive(Clone, Debug)]
@@ -27,6 +53,7 @@ pub struct Graph {
     compensated_optionally: BTreeSet<usize>,
     deadline: Option<(u32, Option<usize>)>,
     service: Option<&'static str>,
+    searched: bool,
 }
 
 impl Graph {
@@ -49,6 +76,7 @@ impl Graph {
             compensated_optionally: BTreeSet::new(),
             deadline: None,
             service: None,
+            searched: false,
         }
     }
 
@@ -167,6 +195,13 @@ impl Graph {
         self
     }
 
+    /// With search keys: for the `number` in the context, and for the `attempt` and the `by` in the result of the first step.
+    #[must_use]
+    pub fn searched(mut self) -> Self {
+        self.searched = true;
+        self
+    }
+
     /// The optional steps.
     pub fn optional_steps(&self) -> &BTreeSet<usize> {
         &self.optional
@@ -273,6 +308,12 @@ impl Graph {
             file["complete_within_seconds"] = json!(seconds);
             if let Some(point) = point {
                 file["point_of_no_return"] = json!(name(point));
+            }
+        }
+        if self.searched {
+            file["search"] = json!({ "number": "/number" });
+            for key in RESULT_KEYS {
+                file["search"][key] = json!({ "step": name(0), "at": format!("/{key}") });
             }
         }
         // JSON is YAML.

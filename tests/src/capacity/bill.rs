@@ -9,7 +9,7 @@ pub fn bill(used: &Used, prices: &Prices, log_bytes: u64) -> Vec<(&'static str, 
     let million = Decimal::from(1_000_000);
     let invocations = used.invocations.values().map(|of| of.count).sum::<u64>();
     let mb_ms = used.invocations.values().map(|of| of.mb_ms).sum::<u64>();
-    let writes = used.units.table_writes + used.units.index_writes;
+    let writes = used.units.writes();
     let (price, each) = (&prices.per_million, &prices.each);
     vec![
         (
@@ -43,7 +43,12 @@ mod tests {
     fn bill_is_exact() {
         let step = Invocations { count: 2_000_000, took: Duration::ZERO, mb_ms: 1_024_000_000_000 };
         let used = Used {
-            units: Units { table_writes: 14_000_000, index_writes: 3_000_000, half_reads: 23_000_000 },
+            units: Units {
+                table_writes: 13_000_000,
+                index_writes: 3_000_000,
+                start_writes: 1_000_000,
+                half_reads: 23_000_000,
+            },
             sqs_requests: 15_000_000,
             api_requests: 1_000_000,
             invocations: BTreeMap::from([("step".to_owned(), step)]),

@@ -449,10 +449,12 @@ impl Cloud {
         let service = self.workflow.waits_on(&pool.step).map(str::to_owned);
         let (clock, load) = (self.clock.clone(), self.load);
         let takes = if service.is_some() { self.setup.stated.service } else { self.setup.stated.handler };
-        let script = Script::slow(move |_: StepRun| {
+        let script = Script::slow(move |run: StepRun| {
             let out = load.outage.filter(|_| service.as_deref() == Some(GATEWAY));
             let out = out.and_then(|out| out.is_out(clock.now()));
-            call(out, takes)
+            let work = call(out, takes);
+            // The number by which an order is found.
+            async move { work.await.map(|_| serde_json::json!({ "order_number": run.facts.task_id })) }
         });
         let worker = Worker::new(
             StepQueue::new("checkout", &pool.step),

@@ -362,16 +362,16 @@ mod tests {
     #[test_case(Resource::IndexWrites, |setup| setup.warm_index_units /= 20.0)]
     #[test_case(Resource::IndexPartition, |setup| setup.quotas.dynamodb.partition_write_units /= 50.0)]
     #[test_case(Resource::Reads, |setup| setup.warm_read_units /= 20.0)]
-    #[test_case(Resource::InFlight, |setup| setup.quotas.sqs.in_flight = 52.0)]
+    #[test_case(Resource::InFlight, |setup| (setup.quotas.sqs.in_flight, setup.warm_write_units) = (52.0, 8_000.0))]
     #[test_case(Resource::Step("process_payment".to_owned()), |setup| {
         setup.functions.get_mut("process_payment").unwrap().max_concurrency /= 20.0;
     })]
     fn quota_that_is_too_small_holds_up_what_comes(resource: Resource, lower: impl Fn(&mut Setup)) {
         let mut setup = shipped();
         lower(&mut setup);
-        // One message in flight at a time holds up what comes only where several come in a second.
-        let scale = if resource == Resource::InFlight { 50 } else { 250 };
-        let seen = run(&setup, steady(carried()), scale, 1);
+        // One message in flight at a time holds up what comes only where several come in a second, which is more than the table carries.
+        let (rate, scale) = if resource == Resource::InFlight { (TARGET, 50) } else { (carried(), 250) };
+        let seen = run(&setup, steady(rate), scale, 1);
         let full = first_full(&setup, &seen).map(|full| full.resource);
         assert_eq!(full, Some(resource));
         assert!(seen.completed < seen.measured_starts.wanted * 3 / 4, "{:?}", seen.measured_starts);

@@ -56,6 +56,7 @@ impl Used {
             units: Units {
                 table_writes: self.units.table_writes - before.units.table_writes,
                 index_writes: self.units.index_writes - before.units.index_writes,
+                start_writes: self.units.start_writes - before.units.start_writes,
                 half_reads: self.units.half_reads - before.units.half_reads,
             },
             throttled: self.throttled - before.throttled,
@@ -129,6 +130,8 @@ impl Meters {
         }
         self.used.units.table_writes += units * self.scale as usize;
         self.used.units.index_writes += index_units * self.scale as usize;
+        let start_units = factor * written.iter().map(|(size, _)| size.start_units).sum::<usize>();
+        self.used.units.start_writes += start_units * self.scale as usize;
     }
 
     pub(super) fn read(&mut self, half_units: usize, now: Timestamp) {

@@ -167,6 +167,17 @@ impl Store for LimitedTable {
         self.read([items.iter().map(stepwell::testing::item_bytes).sum()]);
         Ok(items)
     }
+
+    async fn newest(&self, before: TaskId, limit: u16) -> Result<Vec<TaskId>, TableError> {
+        self.read_call("Query").await?;
+        self.store.newest(before, limit).await
+    }
+
+    async fn entries(&self, tasks: &[TaskId]) -> Result<Vec<IndexEntry>, TableError> {
+        self.read_call("BatchGetItem").await?;
+        self.read(tasks.iter().map(|task| self.bytes(&Key::Task(*task))));
+        self.store.entries(tasks).await
+    }
 }
 
 /// The queues, each of whose calls takes its time and is counted.

@@ -131,6 +131,17 @@ pub fn compare_items(name: &str, items: Vec<Item>) {
     if env::var_os(WRITE).is_some() {
         write(name, &today);
     } else {
-        assert_eq!(today, items_of_today(name), "{name} is not written as it was");
+        let mut expected = items_of_today(name);
+        expected.as_array_mut().into_iter().flatten().for_each(set_start_shard);
+        assert_eq!(today, expected, "{name} is not written as it was");
+    }
+}
+
+/// DynamoDB's index of the starts has an attribute of its own, which the store adds to a new task, and no version reads.
+fn set_start_shard(item: &mut Value) {
+    let id = item["pk"]["S"].as_str().filter(|_| item["sk"]["S"] == Key::TASK);
+    let digit = id.and_then(|id| id.chars().last()?.to_digit(16));
+    if let Some(digit) = digit {
+        item["start_shard"] = serde_json::json!({"S": (digit % 4).to_string()});
     }
 }

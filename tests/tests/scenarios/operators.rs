@@ -9,6 +9,7 @@ use stepwell_tests::{api::Details, operators::Operator, shop::Product, until, un
 on_both_backends! {
     request_of_a_stranger_is_rejected,
     dry_run_counts_and_bulk_redrive_redrives,
+    checkout_is_found_by_its_customer_and_by_its_order_number,
     failed_checkout_is_redriven,
     checkout_waiting_for_a_retry_is_cancelled,
     dependents_run_after_an_operator_resolves_a_step,
@@ -128,6 +129,29 @@ async fn dry_run_counts_and_bulk_redrive_redrives<B: Backend>() {
     let expected = ("redrive".to_owned(), Value::Null, B::OPERATOR.to_owned(), REASON.to_owned());
     assert_eq!(trail(&operator, &task).await, [expected]);
     operator.post(&format!("{path}/stop"), &json!({"reason": REASON})).await.expect(409);
+}
+
+async fn checkout_is_found_by_its_customer_and_by_its_order_number<B: Backend>() {
+    let (shop, [product]) = B::open([(2_500, 5)]).await;
+    let operator = shop.operator();
+    let failed = declined(&shop, &product).await;
+    let (complete, ..) = shop.api().run(&product.request(1, "test_success_visa")).await;
+    let order = shop.api().get(&format!("/orders/{complete}")).await.expect(200);
+    let number = order["order_number"].as_str().expect("a number");
+    let found = async |query: &str| {
+        let tasks = operator.list(query).await;
+        tasks.iter().map(|task| task["task_id"].as_str().expect("an id").to_owned()).collect::<Vec<_>>()
+    };
+    let by_email = format!("key=email:{}", product.email().to_uppercase());
+    assert_eq!(found(&by_email).await, [complete.clone(), failed.clone()], "the newest first");
+    assert_eq!(found(&format!("{by_email}&status=error")).await, [failed]);
+    assert_eq!(found(&format!("key=order_number:{number}")).await, std::slice::from_ref(&complete));
+    until("the list of the newest", async || {
+        let newest = operator.get("/tasks?limit=200").await.expect(200);
+        let tasks = newest["tasks"].as_array().expect("tasks");
+        tasks.iter().any(|task| task["task_id"] == json!(complete)).then_some(())
+    })
+    .await;
 }
 
 async fn failed_checkout_is_redriven<B: Backend>() {

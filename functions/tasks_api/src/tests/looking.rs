@@ -78,6 +78,89 @@ async fn list_shows_the_index_page_by_page() {
     assert_eq!(ids(&api.get("/tasks?limit=7").await.body()).len(), 7);
 }
 
+/// The ids of the tasks in a list, in its order.
+fn in_order(list: &Value) -> Vec<TaskId> {
+    list["tasks"].as_array().unwrap().iter().map(|task| task["task_id"].as_str().unwrap().parse().unwrap()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn tasks_are_found_by_a_search_key_the_newest_first() {
+    let api = Api::new();
+    let mut tasks = vec![api.failed("pay").await];
+    for _ in 0..6 {
+        api.0.skip(Duration::from_secs(60)).await;
+        tasks.push(api.started().await);
+    }
+    tasks.reverse();
+    let found = async |query: &str| api.get(&format!("/tasks?key={query}")).await.body();
+    let list = found("email:%20Ann%40Example.com").await;
+    assert_eq!((in_order(&list), &list["next"]), (tasks.clone(), &Value::Null));
+    let empty = json!({"tasks": [], "count": 0, "next": null});
+    assert_eq!(found("email:bob%40example.com").await, empty);
+    assert_eq!(found("order_number:100.00").await, empty, "no task has paid");
+    api.0.run(tasks[0]).await.unwrap();
+    assert_eq!(in_order(&found("order_number:100.00").await), tasks[..6], "the last one has failed");
+
+    let failed = found("email:ann%40example.com&status=error&error_code=GATEWAY+DOWN").await;
+    assert_eq!((in_order(&failed), &failed["next"]), (tasks[6..].to_vec(), &Value::Null));
+    let first = found("email:ann%40example.com&limit=3").await;
+    assert_eq!(in_order(&first), tasks[..3]);
+    // What happens between two pages changes nothing about the second one.
+    let newest = api.started().await;
+    api.act(tasks[4], "cancel").await;
+    let next = first["next"].as_str().unwrap();
+    let second = found(&format!("email:ann%40example.com&limit=3&next={next}")).await;
+    assert_eq!(in_order(&second), tasks[3..6]);
+    let next = second["next"].as_str().unwrap();
+    let last = found(&format!("email:ann%40example.com&limit=3&next={next}")).await;
+    assert_eq!((in_order(&last), &last["next"]), (tasks[6..].to_vec(), &Value::Null));
+    assert_eq!(in_order(&found("email:ann%40example.com&limit=1").await), [newest]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn newest_tasks_come_first_and_a_page_goes_on_where_the_last_one_ended() {
+    let api = Api::new();
+    let mut tasks = Vec::new();
+    for _ in 0..120 {
+        tasks.push(api.started().await);
+        api.0.skip(Duration::from_secs(1)).await;
+    }
+    api.act(tasks[3], "cancel").await;
+    tasks.reverse();
+    for query in ["", "&workflow=tests/test", "&created_from=2023-01-01T00:00:00Z", "&order=newest"] {
+        let (mut found, mut next) = (Vec::new(), String::new());
+        loop {
+            let list = api.get(&format!("/tasks?limit=50{query}{next}")).await.body();
+            found.extend(in_order(&list));
+            // Neither a new task nor one that ends moves another one between the pages.
+            let Some(after) = list["next"].as_str() else { break };
+            next = format!("&next={after}");
+            api.act(tasks[70], "cancel").await;
+        }
+        assert_eq!(found, tasks, "{query}");
+    }
+    let of_time = "created_from=2023-11-14T22:13:25Z&created_before=2023-11-14T22:13:30Z";
+    let list = api.get(&format!("/tasks?{of_time}")).await.body();
+    assert_eq!((in_order(&list), &list["next"]), (tasks[110..115].to_vec(), &Value::Null), "from the fifth second on");
+    let cancelled = api.get("/tasks?status=cancelled").await.body();
+    assert_eq!(ids(&cancelled), ids(&api.get("/tasks?status=cancelled&order=newest").await.body()));
+    assert_eq!(ids(&api.get("/tasks?order=status&limit=200").await.body()), tasks.into_iter().collect());
+}
+
+#[tokio::test(start_paused = true)]
+async fn search_that_fails_does_not_look_like_one_that_finds_nothing() {
+    let api = Api::new();
+    api.started().await;
+    let (by_key, newest, by_status) = ("key=email:ann@example.com", "", "order=status");
+    for (call, query) in
+        [("range", by_key), ("entries", by_key), ("newest", newest), ("entries", newest), ("list", by_status)]
+    {
+        api.0.fail_call(call, [stepwell::FailureKind::Unavailable]);
+        let answer = api.get(&format!("/tasks?{query}")).await;
+        assert_eq!((answer.status, answer.body().get("tasks")), (503, None), "{call} {query}");
+    }
+}
+
 const AGE: &str = "has to be an age such as 90s, 15m, 2h or 3d";
 const LIMIT: &str = "has to be a whole number from 1 to 200";
 
@@ -96,6 +179,14 @@ const LIMIT: &str = "has to be a whole number from 1 to 200";
 #[test_case("limit=201", "/limit", LIMIT; "too many")]
 #[test_case("limit=many", "/limit", LIMIT; "no number")]
 #[test_case("limit=%225", "/limit", LIMIT; "half a text")]
+#[test_case("key=phone:1", "/key", "has to be NAME:VALUE, with one of these names: email, order_number")]
+#[test_case("key=email", "/key", "has to be NAME:VALUE, with one of these names"; "a name alone")]
+#[test_case("key=email:%20", "/key", "has no value after `email:`")]
+#[test_case("key=email:a&next=1_2", "/next", "`1_2` is not a `next` that a list has ended with"; "a next of another list")]
+#[test_case("order=oldest", "/order", "has to be newest or status")]
+#[test_case("key=email:a&order=status", "/order", "has to be newest where there is a key"; "a key by status")]
+#[test_case("next=1_2", "/next", "`1_2` is not a `next`"; "a next by status for the newest")]
+#[test_case("order=status&next=018f4e4e-7c1a-7000-8000-0123456789ab", "/next", "`018f4e4e-7c1a-7000-8000-0123456789ab` is not a `next`"; "a next of the newest by status")]
 #[test_case("next=here", "/next", "`here` is not a `next` that a list has ended with")]
 #[test_case("state=error", "/state", "is not known here")]
 #[test_case("status=error&status=complete", "/status", "is there more than once")]

@@ -36,6 +36,7 @@ const WORKFLOW: &str = "
     namespace_name: tests
     version: 1.0.0
     compensate_after_seconds: 60
+    search: { email: /customer_info/email, order_number: { step: pay, at: /amount } }
     step_templates:
       - { name: pay, compensation: { name: refund } }
       - { name: ship, depends_on_step: pay }";
@@ -176,7 +177,7 @@ async fn cause_of_an_outage_is_not_shown() {
     let api = Api::new();
     let id = api.failed("pay").await;
     for (method, path) in routes(id) {
-        for call in ["load_all", "list", "range"] {
+        for call in ["load_all", "list", "range", "newest"] {
             api.0.fail_call(call, [stepwell::FailureKind::Unavailable]);
         }
         let tables = Some(StoreError::Failed("InternalServerError".to_owned()));

@@ -56,6 +56,7 @@ pub(super) fn count(workflow: Workflow, context_bytes: usize, read_besides: usiz
 async fn counted(workflow: Workflow, context_bytes: usize, read_besides: usize) -> Result<Count, HarnessError> {
     let meter = Meter::default();
     let plan = workflow.plan().clone();
+    let (keys, of_context) = (workflow.search_names().len(), !workflow.search_keys().is_empty());
     let harness = Harness::new(workflow).with_all(Returns("{}")).metered_by(&meter);
     let began = harness.now();
     // The rest of these bytes is the JSON around the text.
@@ -68,6 +69,12 @@ async fn counted(workflow: Workflow, context_bytes: usize, read_besides: usize) 
     }
     let mut run = meter.so_far();
     run.units.half_reads += 2 * read_besides;
+    // This context and these results have no values for search keys: a write for each, and one more call before what it leads to.
+    run.units.table_writes += keys;
+    let start_calls = start_calls + u32::from(of_context);
+    for delivery in &mut run.deliveries {
+        delivery.calls_in_sequence += u32::from(plan.search_keys_of(&delivery.step).is_some());
+    }
 
     let before = meter.so_far().units.half_reads;
     let scheduled_calls = run_scheduled(&harness).await?;
@@ -118,11 +125,13 @@ fn transitions(plan: &Plan) -> usize {
 
 /// The units and requests of a count in one line.
 pub(super) fn describe(count: &Count) -> String {
-    let Metered { units: Units { table_writes, index_writes, half_reads }, sqs_requests, deliveries } = &count.run;
+    let Metered { units: Units { table_writes, index_writes, start_writes, half_reads }, sqs_requests, deliveries } =
+        &count.run;
+    let index_writes = index_writes + start_writes;
     let longest = deliveries.iter().map(|MeteredDelivery { calls_in_sequence, .. }| calls_in_sequence).max();
     let (reads, half) = (half_reads / 2, if half_reads % 2 == 1 { ".5" } else { "" });
     format!(
-        "{table_writes} write units on the table and {index_writes} on its index, {reads}{half} read units, {sqs_requests} sends, \
+        "{table_writes} write units on the table and {index_writes} on its indexes, {reads}{half} read units, {sqs_requests} sends, \
          {} deliveries, at most {} calls in sequence",
         deliveries.len(),
         longest.copied().unwrap_or_default(),

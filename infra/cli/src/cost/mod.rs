@@ -246,7 +246,7 @@ impl Pricing<'_> {
     fn rows(&self) -> Vec<(String, [Decimal; 4])> {
         let (run, price) = (&self.count.run, &self.prices.per_million);
         let deliveries = run.deliveries.len();
-        let writes = run.units.table_writes + run.units.index_writes;
+        let writes = run.units.writes();
         let reads = Decimal::from(run.units.half_reads) / Decimal::from(2);
         let sqs = run.sqs_requests + 2 * deliveries;
         let handler_ms = self.options.handler_ms;

@@ -34,7 +34,10 @@ pub enum Command {
     List {
         #[command(flatten)]
         filter: Filter,
-        /// No more than so many tasks, and those any
+        /// Those with this value of a search key of the workflow file, such as email:ann@example.com
+        #[arg(long, value_name = "NAME:VALUE")]
+        key: Option<String>,
+        /// No more than so many tasks: the newest, but any of them with a filter about how tasks stand
         #[arg(long, value_name = "NUMBER")]
         limit: Option<NonZeroU32>,
         #[command(flatten)]
@@ -284,7 +287,9 @@ pub fn run(root: Option<&Path>, command: &Command) -> Result<(), Failure> {
 async fn perform(root: Option<&Path>, command: &Command) -> Result<(), Failure> {
     let api = async |to: &Common| to.target.api(root).await;
     match command {
-        Command::List { filter, limit, to } => tasks::list(&api(to).await?, filter, *limit, to.json).await,
+        Command::List { filter, key, limit, to } => {
+            tasks::list(&api(to).await?, filter, key.as_deref(), *limit, to.json).await
+        }
         Command::Show { task, to } => tasks::show(&api(to).await?, task, to.json).await,
         Command::Watch { task, every, to } => watch::watch(&api(to).await?, task.as_deref(), *every, to.json).await,
         Command::Graph { task, mermaid, to } => tasks::graph(&api(to).await?, task, *mermaid, to.json).await,

@@ -59,12 +59,26 @@ pub(super) async fn find(
     Ok(Found { tasks, or_more: next.is_some() })
 }
 
-/// Lists the tasks that fit, the oldest first; where there are more than the limit, any of them.
-pub(super) async fn list(api: &Api, filter: &Filter, limit: Option<NonZeroU32>, as_json: bool) -> Result<(), Failure> {
+/// Lists the tasks that fit, the oldest first. Where there are more than the limit: the newest, but any of them with a filter about how
+/// tasks stand.
+pub(super) async fn list(
+    api: &Api,
+    filter: &Filter,
+    key: Option<&str>,
+    limit: Option<NonZeroU32>,
+    as_json: bool,
+) -> Result<(), Failure> {
+    let mut fields = filter.fields();
+    match (key, limit) {
+        (Some(key), _) => fields.push(("key", key.to_owned())),
+        // The list of the newest has no tasks of before the version that brought it.
+        (None, None) => fields.push(("order", "status".to_owned())),
+        (None, Some(_)) => {}
+    }
     let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit.get()).unwrap_or(usize::MAX));
     let mut progress = Progress::new();
     let show = |found| progress.show_on_terminal(&format!("{} so far", counted(found, "task")));
-    let found = find(api, &filter.fields(), limit, show).await;
+    let found = find(api, &fields, limit, show).await;
     progress.end(false);
     let mut found = found?;
     found.tasks.sort_by(|(one, _), (other, _)| one.created_at.cmp(&other.created_at));

@@ -94,10 +94,30 @@ pub struct Cursor {
     pub(crate) after: Option<(Timestamp, TaskId)>,
 }
 
+/// A position in a list that begins with the newest task: the list goes on with the tasks before this one. Ids are in the order in
+/// which they are made, and never change. So no task is listed twice or left out, whatever happens between two pages. Its text
+/// is opaque to clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Before(pub(crate) TaskId);
+
 /// A text that is not a cursor.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a `next` that a list has ended with")]
 pub struct NotACursor(String);
+
+impl fmt::Display for Before {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Before {
+    type Err = NotACursor;
+
+    fn from_str(text: &str) -> Result<Self, NotACursor> {
+        text.parse().map(Self).map_err(|_| NotACursor(text.to_owned()))
+    }
+}
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -20,6 +20,19 @@ impl TaskId {
     /// The id before all others, which no task has.
     pub(crate) const NIL: Self = Self(Uuid::nil());
 
+    /// The id after all others, which no task has.
+    pub(crate) const LAST: Self = Self(Uuid::max());
+
+    /// The first id that could be made at this time.
+    pub(crate) fn first_at(at: Timestamp) -> Self {
+        Self(Uuid::from_u128(u128::from(u64::try_from(at.as_millis()).unwrap_or_default()) << 80))
+    }
+
+    /// The id right before this one, if there is one.
+    pub(crate) fn previous(self) -> Option<Self> {
+        self.0.as_u128().checked_sub(1).map(|bits| Self(Uuid::from_u128(bits)))
+    }
+
     /// The 128 bits. The last 62 of them are random.
     pub const fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()

@@ -204,9 +204,12 @@ impl IndexPosition {
         let (task, step) = match key {
             Key::Task(task) => (*task, None),
             Key::Step(task, step) => (*task, Some(step.clone())),
-            Key::IdempotencyKey { .. } | Key::Breaker(_) | Key::Backlog(_) | Key::Bulk(_) | Key::BulkResults(..) => {
-                return None;
-            }
+            Key::IdempotencyKey { .. }
+            | Key::Breaker(_)
+            | Key::Backlog(_)
+            | Key::Bulk(_)
+            | Key::BulkResults(..)
+            | Key::Find { .. } => return None,
         };
         let text = |name: &str| item.get(name).and_then(Value::as_str);
         let (partition, _) = text(attribute::STATUS_SHARD)?.split_once('#')?;

@@ -10,7 +10,7 @@ use crate::core::{
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
-use std::{collections::BTreeSet, fmt};
+use std::{cmp::Reverse, collections::BTreeSet, fmt};
 
 /// The attributes of one item, without its key. A missing item is empty.
 pub type Item = Map<String, Value>;
@@ -72,7 +72,7 @@ pub mod attribute {
     pub const STATUS_SHARD: &str = "status_shard";
     /// Of a task, or of a step with a timer: its time in the index, as RFC 3339.
     pub const LISTED_AT: &str = "listed_at";
-    /// Of an idempotency key: its task.
+    /// Of an idempotency key or a search key: its task.
     pub const TASK_ID: &str = "task_id";
     /// Of an idempotency key: the SHA-256 of its request, as hex.
     pub const REQUEST_HASH: &str = "request_hash";
@@ -145,6 +145,15 @@ pub enum Key {
     Bulk(BulkId),
     /// The results of one page of a bulk action.
     BulkResults(BulkId, u32),
+    /// The item of a search key that leads to a task. All tasks with a value share a partition, the newest first.
+    Find {
+        /// The name of the search key.
+        name: String,
+        /// The hash of the value.
+        hash: String,
+        /// The task.
+        task: Reverse<TaskId>,
+    },
 }
 
 impl Key {
@@ -184,6 +193,7 @@ impl Key {
             Self::Backlog(queue) => format!("BACKLOG#{}", queue.workflow),
             Self::Bulk(_) => "BULK".to_owned(),
             Self::BulkResults(bulk, _) => format!("BULK#{bulk}"),
+            Self::Find { name, hash, .. } => format!("FIND#{name}#{hash}"),
         }
     }
 
@@ -197,6 +207,8 @@ impl Key {
             Self::Bulk(bulk) => bulk.to_string(),
             // With leading zeros the order of the texts is that of the numbers.
             Self::BulkResults(_, page) => format!("{page:010}"),
+            // The order of the texts is that of the ids turned round.
+            Self::Find { task: Reverse(task), .. } => format!("{:032x}", !u128::from_be_bytes(*task.as_bytes())),
         }
     }
 }

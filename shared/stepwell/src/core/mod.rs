@@ -9,6 +9,7 @@
 //!   when a task is better not begun because the queues are long.
 //! * [`filter`] says which tasks a list shows, and [`bulk`] how an action on all of them is kept.
 //! * [`timeline`] and [`graph`] show a task: what happened when and why, and its steps as a picture.
+//! * [`search`] is how tasks are found by values such as an order number.
 //! * [`codes`] lists the error codes.
 //!
 //! A store only interprets these values. So each rule is written once and holds for every store: DynamoDB, SQLite, and the
@@ -35,6 +36,7 @@ mod parts;
 pub mod plan;
 pub mod record;
 pub mod recovery;
+pub mod search;
 pub mod settlement;
 pub mod snapshot;
 pub mod spelling;

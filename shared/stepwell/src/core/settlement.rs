@@ -23,7 +23,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A transition, its consequences, and what to do with the delivered message.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settlement {
-    /// The transition, which is written first. If it is refused, there are no consequences. `None` if it was written before.
+    /// The search keys of what the transition makes. They are written before it, each by itself. One that is refused was written before.
+    pub search_keys: Vec<Transition>,
+    /// The transition, which is written before its consequences. If it is refused, there are no consequences. `None` if it was written before.
     pub transition: Option<Transition>,
     /// The consequences, in any order.
     pub then: Vec<Consequence>,
@@ -117,7 +119,13 @@ impl Settlement {
 
     /// The consequences of a transition that was written before.
     pub fn without_transition(then: Vec<Consequence>) -> Self {
-        Self { transition: None, then, delivery: None }
+        Self { search_keys: Vec::new(), transition: None, then, delivery: None }
+    }
+
+    /// Sets the search keys, which are written first.
+    #[must_use]
+    pub fn found_by(self, search_keys: Vec<Transition>) -> Self {
+        Self { search_keys, ..self }
     }
 
     /// Adds consequences.
@@ -165,6 +173,9 @@ impl Settlement {
     /// # Errors
     /// A call of the transaction failed.
     pub fn carry_out<T: Transaction>(self, task: TaskId, tx: &mut T, now: Timestamp) -> Result<Settled, T::Error> {
+        for key in &self.search_keys {
+            tx.apply(key)?;
+        }
         if let Some(transition) = &self.transition
             && let Applied::Refused(item) = tx.apply(transition)?
         {

@@ -229,9 +229,8 @@ impl<T: Store, Q: Queue, A: Runtime> BulkRunner<T, Q, A> {
 /// Whether a store or a queue that is out, or too busy, has failed. The task may have been acted on. Any other error stays.
 const fn may_succeed_later(error: &EngineError) -> bool {
     match error {
-        EngineError::Table(TableError::Call(call)) | EngineError::Queue(QueueError { source: call, .. }) => {
-            !matches!(call.kind, FailureKind::Refused)
-        }
+        EngineError::Table(TableError::Call(call) | TableError::SearchKey(call))
+        | EngineError::Queue(QueueError { source: call, .. }) => !matches!(call.kind, FailureKind::Refused),
         EngineError::Table(TableError::Unreadable(_)) | EngineError::Newer(_) => false,
     }
 }

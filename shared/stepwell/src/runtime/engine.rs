@@ -125,6 +125,16 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
         self.store.range(from, limit).await
     }
 
+    /// See [`Store::newest`].
+    pub(crate) async fn newest(&self, before: TaskId, limit: u16) -> Result<Vec<TaskId>, TableError> {
+        self.store.newest(before, limit).await
+    }
+
+    /// See [`Store::entries`].
+    pub(crate) async fn entries(&self, tasks: &[TaskId]) -> Result<Vec<IndexEntry>, TableError> {
+        self.store.entries(tasks).await
+    }
+
     /// Reads the task with all of its steps, to act on it; `None` if it does not exist.
     pub(crate) async fn snapshot(&self, task: TaskId) -> Result<Option<TaskSnapshot>, EngineError> {
         let snapshot = self.shown(task).await?;

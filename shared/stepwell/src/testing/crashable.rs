@@ -238,6 +238,14 @@ impl<P: Store> Store for CrashablePorts<P> {
     async fn range(&self, from: &Key, limit: u16) -> Result<Vec<Item>, TableError> {
         self.call("range", TableError::from, self.ports.range(from, limit)).await
     }
+
+    async fn newest(&self, before: TaskId, limit: u16) -> Result<Vec<TaskId>, TableError> {
+        self.call("newest", TableError::from, self.ports.newest(before, limit)).await
+    }
+
+    async fn entries(&self, tasks: &[TaskId]) -> Result<Vec<IndexEntry>, TableError> {
+        self.call("entries", TableError::from, self.ports.entries(tasks)).await
+    }
 }
 
 impl<P: Queue> Queue for CrashablePorts<P> {

@@ -145,6 +145,22 @@ impl<A: Runtime + Clone> Store for Memory<A> {
         }
         Ok(items)
     }
+
+    async fn newest(&self, before: TaskId, limit: u16) -> Result<Vec<TaskId>, TableError> {
+        let meter = self.call().await;
+        let tasks = self.store.newest(before, limit).await?;
+        if let Some(meter) = meter {
+            meter.read_eventually(tasks.len() * meter::START_ENTRY);
+        }
+        Ok(tasks)
+    }
+
+    async fn entries(&self, tasks: &[TaskId]) -> Result<Vec<IndexEntry>, TableError> {
+        if let Some(meter) = self.call().await {
+            meter.read_each(tasks.iter().map(|task| self.bytes(&Key::Task(*task))));
+        }
+        self.store.entries(tasks).await
+    }
 }
 
 impl<A: Runtime + Clone> Queue for Memory<A> {

@@ -74,9 +74,12 @@ impl Entry {
         let record = match key {
             Key::Task(task) => Record::Task(Box::new(TaskRecord::from_item(*task, item.clone())?)),
             Key::Step(task, step) => Record::Step(Box::new(StepRecord::from_item(*task, step, item.clone())?)),
-            Key::IdempotencyKey { .. } | Key::Breaker(_) | Key::Backlog(_) | Key::Bulk(_) | Key::BulkResults(..) => {
-                Record::Other
-            }
+            Key::IdempotencyKey { .. }
+            | Key::Breaker(_)
+            | Key::Backlog(_)
+            | Key::Bulk(_)
+            | Key::BulkResults(..)
+            | Key::Find { .. } => Record::Other,
         };
         Ok(Self { place: IndexPosition::of(key, &item), item, record })
     }
@@ -184,9 +187,12 @@ impl MemoryStore {
         let items = self.items();
         let tasks = items.0.keys().filter_map(|key| match key {
             Key::Task(task) | Key::Step(task, _) => Some(*task),
-            Key::IdempotencyKey { .. } | Key::Breaker(_) | Key::Backlog(_) | Key::Bulk(_) | Key::BulkResults(..) => {
-                None
-            }
+            Key::IdempotencyKey { .. }
+            | Key::Breaker(_)
+            | Key::Backlog(_)
+            | Key::Bulk(_)
+            | Key::BulkResults(..)
+            | Key::Find { .. } => None,
         });
         tasks.collect()
     }
@@ -296,5 +302,21 @@ impl Store for MemoryStore {
         let (items, partition) = (self.items(), from.partition());
         let here = items.0.range(from..).take_while(|(key, _)| key.partition() == partition);
         Ok(here.take(limit.into()).map(|(_, entry)| entry.item.clone()).collect())
+    }
+
+    /// `Key::Task` is the first kind of key, so that all that are before one are tasks.
+    async fn newest(&self, before: TaskId, limit: u16) -> Result<Vec<TaskId>, TableError> {
+        let items = self.items();
+        let tasks = items.0.range(..Key::Task(before)).rev().filter_map(|(key, _)| match key {
+            Key::Task(task) => Some(*task),
+            _ => None,
+        });
+        Ok(tasks.take(limit.into()).collect())
+    }
+
+    async fn entries(&self, tasks: &[TaskId]) -> Result<Vec<IndexEntry>, TableError> {
+        let items = self.items();
+        let entry = |key: Key| IndexEntry::from_item(&key, &items.0.get(&key)?.item).ok();
+        Ok(tasks.iter().filter_map(|task| entry(Key::Task(*task))).collect())
     }
 }

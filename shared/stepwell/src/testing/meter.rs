@@ -13,6 +13,9 @@ use std::{
 /// How long a metered call takes, in virtual time. The time of a delivery tells its calls in sequence.
 pub(super) const CALL: Duration = Duration::from_millis(10);
 
+/// The bytes of an entry of the index `by_start`: the keys of a task and its partition.
+pub(super) const START_ENTRY: usize = 70;
+
 /// The size of an item in bytes, by DynamoDB's published rules. The attributes of its key count as any other.
 pub fn item_bytes(item: &Item) -> usize {
     let value = |name: &str, value: &Value| match value {
@@ -61,10 +64,19 @@ pub fn stored_bytes(key: &Key, item: &Item) -> usize {
 pub struct Units {
     /// Write units on the table.
     pub table_writes: usize,
-    /// Write units on its index.
+    /// Write units on its index `by_status`.
     pub index_writes: usize,
+    /// Write units on its index `by_start`.
+    pub start_writes: usize,
     /// Halves of a read unit: an eventually consistent read takes half of one.
     pub half_reads: usize,
+}
+
+impl Units {
+    /// All write units: each costs the same, on the table and on its indexes.
+    pub const fn writes(&self) -> usize {
+        self.table_writes + self.index_writes + self.start_writes
+    }
 }
 
 /// One delivery of a message to a worker.
@@ -96,8 +108,10 @@ pub struct Meter(Arc<Mutex<Metered>>);
 pub struct WriteSize {
     /// Its units on the table.
     pub units: usize,
-    /// Its units on the index.
+    /// Its units on the index `by_status`.
     pub index_units: usize,
+    /// Its units on the index `by_start`.
+    pub start_units: usize,
 }
 
 impl WriteSize {
@@ -111,7 +125,9 @@ impl WriteSize {
             (Some(_), Some(_)) => usize::from(before != after),
             (Some(_), None) | (None, Some(_)) => 1,
         };
-        Self { units, index_units }
+        // The task's id never changes, and nothing else is in that index.
+        let start_units = usize::from(matches!(key, Key::Task(_)) && before.is_empty() != after.is_empty());
+        Self { units, index_units, start_units }
     }
 }
 
@@ -134,6 +150,7 @@ impl Meter {
         let units = writes.iter().map(|write| write.units).sum::<usize>() + refused;
         metered.units.table_writes += factor * units;
         metered.units.index_writes += factor * writes.iter().map(|write| write.index_units).sum::<usize>();
+        metered.units.start_writes += factor * writes.iter().map(|write| write.start_units).sum::<usize>();
     }
 
     /// Counts consistent reads that are rounded up one by one.

@@ -19,6 +19,7 @@ use aws_sdk_dynamodb::{
 pub use error::was_busy;
 use error::{Attempts, cancelled, refused_or_failed, transaction_failed, was_refused};
 use expression::Placeholders;
+use futures::future::try_join_all;
 use std::{
     borrow::Cow,
     collections::{BTreeSet, HashMap},
@@ -35,13 +36,20 @@ use stepwell::{
     },
     ports::{Store, TableError, settle_first},
 };
-use value::{AttributeItem, PARTITION_KEY, SORT_KEY, key};
+use value::{AttributeItem, PARTITION_KEY, SORT_KEY, START_SHARD, key};
 
 /// DynamoDB reads at most 100 items in one batch.
 const BATCH: usize = 100;
 
 /// The name of the index that lists tasks by status.
 const INDEX: &str = "by_status";
+
+/// The name of the index that lists tasks by their ids, and so by their starts. Only a new task is written to it.
+const START_INDEX: &str = "by_start";
+
+/// The number of its partitions. DynamoDB takes a thousand starts a second into each. It may grow and never shrink: a task stays in the
+/// partition of its start.
+const START_SHARDS: u8 = 4;
 
 /// With a refused condition DynamoDB returns the current item, at no extra cost.
 const WITH_ITEM: ReturnValuesOnConditionCheckFailure = ReturnValuesOnConditionCheckFailure::AllOld;
@@ -124,6 +132,41 @@ impl DynamoTable {
         }
     }
 
+    /// Reads the items with these keys, consistently, in no particular order.
+    async fn batch_get(&self, mut waiting: Vec<AttributeItem>) -> Result<Vec<AttributeItem>, TableError> {
+        let mut found = Vec::new();
+        // DynamoDB may leave keys unprocessed, but it processes at least one of them.
+        while !waiting.is_empty() {
+            let rest = waiting.split_off(waiting.len().min(BATCH));
+            let keys = KeysAndAttributes::builder().set_keys(Some(waiting)).consistent_read(true).build();
+            let keys = keys.map_err(|error| not_a_call("BatchGetItem", error))?;
+            let answer = self.client.batch_get_item().request_items(&self.name, keys).send().await;
+            let answer = answer.map_err(|error| call_failed("BatchGetItem", error))?;
+            found.extend(answer.responses.into_iter().flat_map(HashMap::into_values).flatten());
+            waiting = answer.unprocessed_keys.into_iter().flat_map(HashMap::into_values).flat_map(|k| k.keys).collect();
+            waiting.extend(rest);
+        }
+        Ok(found)
+    }
+
+    /// Reads the newest tasks before this one in one partition of the index.
+    async fn newest_of(&self, shard: u8, before: TaskId, limit: u16) -> Result<Vec<TaskId>, TableError> {
+        let condition = "start_shard = :shard AND pk < :before";
+        let query =
+            self.client.query().table_name(&self.name).index_name(START_INDEX).key_condition_expression(condition);
+        let query = query.expression_attribute_values(":shard", AttributeValue::S(shard.to_string()));
+        let query = query.expression_attribute_values(":before", AttributeValue::S(Key::partition_of(before)));
+        let mut items = query.scan_index_forward(false).limit(limit.into()).into_paginator().items().send();
+        let mut found = Vec::new();
+        while found.len() < usize::from(limit)
+            && let Some(item) = items.next().await
+        {
+            let item = item.map_err(|error| call_failed("Query", error))?;
+            found.extend(Key::task_of(text(&item, PARTITION_KEY)));
+        }
+        Ok(found)
+    }
+
     /// Makes one write of a transaction.
     fn part(&self, write: &Write) -> Result<TransactWriteItem, TableError> {
         let expressions = Expressions::of(write);
@@ -174,10 +217,20 @@ fn not_a_call(operation: &'static str, error: BuildError) -> TableError {
     call_failed_as(operation, FailureKind::Refused, error).into()
 }
 
-/// Converts an item and its key to DynamoDB's attributes.
+/// Converts a new item and its key to DynamoDB's attributes. Those of a task have its partition in the index of the starts.
 fn whole(of: &Key, item: &Item) -> AttributeItem {
     let attributes = item.iter().map(|(name, value)| (name.clone(), value::attribute_value(name, value)));
-    key(of).into_iter().chain(attributes).collect()
+    let shard = match of {
+        Key::Task(task) => Some((START_SHARD.to_owned(), AttributeValue::S(start_shard(*task).to_string()))),
+        _ => None,
+    };
+    key(of).into_iter().chain(attributes).chain(shard).collect()
+}
+
+/// The partition of this task in the index of the starts.
+fn start_shard(task: TaskId) -> u8 {
+    let [.., last] = *task.as_bytes();
+    last % START_SHARDS
 }
 
 /// Reads a key attribute.
@@ -200,6 +253,12 @@ fn listed(item: AttributeItem) -> Result<IndexEntry, Unreadable> {
     IndexEntry::from_item(&key.ok_or_else(not_a_task)?, &value::item(item))
 }
 
+/// Reports an entry that cannot be read, so that it is left out.
+fn readable(item: AttributeItem) -> Option<IndexEntry> {
+    let unreadable = |error: &Unreadable| tracing::error!(%error, "an unreadable entry of the index is left out");
+    listed(item).inspect_err(unreadable).ok()
+}
+
 impl Store for DynamoTable {
     async fn apply(&self, transition: &Transition) -> Result<Applied, TableError> {
         let mut transition = Cow::Borrowed(transition);
@@ -220,22 +279,10 @@ impl Store for DynamoTable {
 
     async fn load(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, TableError> {
         let mut loaded = Loaded::untouched(steps.iter().copied());
-        let mut waiting: Vec<AttributeItem> =
-            steps.iter().map(|step| key(&Key::Step(task, (*step).to_owned()))).collect();
-        waiting.push(key(&Key::Task(task)));
-        // DynamoDB may leave keys unprocessed, but it processes at least one of them.
-        while !waiting.is_empty() {
-            let rest = waiting.split_off(waiting.len().min(BATCH));
-            let keys = KeysAndAttributes::builder().set_keys(Some(waiting)).consistent_read(true).build();
-            let keys = keys.map_err(|error| not_a_call("BatchGetItem", error))?;
-            let answer = self.client.batch_get_item().request_items(&self.name, keys).send().await;
-            let answer = answer.map_err(|error| call_failed("BatchGetItem", error))?;
-            for item in answer.responses.into_iter().flat_map(HashMap::into_values).flatten() {
-                let sort_key = text(&item, SORT_KEY).to_owned();
-                loaded.insert(task, &sort_key, value::item(item))?;
-            }
-            waiting = answer.unprocessed_keys.into_iter().flat_map(HashMap::into_values).flat_map(|k| k.keys).collect();
-            waiting.extend(rest);
+        let keys = steps.iter().map(|step| Key::Step(task, (*step).to_owned())).chain([Key::Task(task)]);
+        for item in self.batch_get(keys.map(|of| key(&of)).collect()).await? {
+            let sort_key = text(&item, SORT_KEY).to_owned();
+            loaded.insert(task, &sort_key, value::item(item))?;
         }
         Ok(loaded)
     }
@@ -281,12 +328,7 @@ impl Store for DynamoTable {
             let missing = page.limit.saturating_sub(u16::try_from(entries.len()).unwrap_or(u16::MAX));
             let answer = query.clone().limit(missing.into()).set_exclusive_start_key(start).send().await;
             let answer = answer.map_err(|error| call_failed("Query", error))?;
-            for item in answer.items.unwrap_or_default() {
-                match listed(item) {
-                    Ok(entry) => entries.push(entry),
-                    Err(error) => tracing::error!(%error, "an unreadable entry of the index is left out"),
-                }
-            }
+            entries.extend(answer.items.unwrap_or_default().into_iter().filter_map(readable));
             start = answer.last_evaluated_key;
             if start.is_none() || entries.len() >= usize::from(page.limit) {
                 return Ok(entries);
@@ -308,5 +350,21 @@ impl Store for DynamoTable {
             found.push(value::item(item.map_err(|error| call_failed("Query", error))?));
         }
         Ok(found)
+    }
+
+    /// Each partition of the index may have all of the newest, so each is asked for so many, beside each other.
+    async fn newest(&self, before: TaskId, limit: u16) -> Result<Vec<TaskId>, TableError> {
+        let shards = (0..START_SHARDS).map(|shard| self.newest_of(shard, before, limit));
+        let mut found: Vec<TaskId> = try_join_all(shards).await?.into_iter().flatten().collect();
+        found.sort_unstable_by(|one, other| other.cmp(one));
+        found.truncate(limit.into());
+        Ok(found)
+    }
+
+    /// Batches are read beside each other.
+    async fn entries(&self, tasks: &[TaskId]) -> Result<Vec<IndexEntry>, TableError> {
+        let batches =
+            tasks.chunks(BATCH).map(|tasks| self.batch_get(tasks.iter().map(|task| key(&Key::Task(*task))).collect()));
+        Ok(try_join_all(batches).await?.into_iter().flatten().filter_map(readable).collect())
     }
 }

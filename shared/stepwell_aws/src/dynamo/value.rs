@@ -14,6 +14,9 @@ pub(super) const PARTITION_KEY: &str = "pk";
 /// The name of the sort key.
 pub(super) const SORT_KEY: &str = "sk";
 
+/// The name of the attribute that only the index of the starts reads.
+pub(super) const START_SHARD: &str = "start_shard";
+
 /// Converts the key of an item.
 pub(super) fn key(key: &Key) -> AttributeItem {
     let key = [(PARTITION_KEY, key.partition()), (SORT_KEY, key.sort())];
@@ -43,10 +46,11 @@ fn nested(value: &Value) -> AttributeValue {
     }
 }
 
-/// Converts an item to the engine's type, without its key.
+/// Converts an item to the engine's type, without its keys.
 pub(super) fn item(mut attributes: AttributeItem) -> Item {
     attributes.remove(PARTITION_KEY);
     attributes.remove(SORT_KEY);
+    attributes.remove(START_SHARD);
     map(attributes)
 }
 

@@ -143,6 +143,11 @@ pub enum Write<'a> {
         /// Whether the key exists already.
         is_taken: bool,
     },
+    /// A client or a worker writes a search key. No action of the model writes one: no decision depends on it.
+    PutSearchKey {
+        /// Whether it exists already.
+        is_taken: bool,
+    },
     /// A worker opens the breaker of a service. No action of the model writes a breaker.
     OpenBreaker {
         /// Whether it is open already.
@@ -232,6 +237,7 @@ pub enum Write<'a> {
 pub enum Rule {
     Create,
     ReserveKey,
+    PutSearchKey,
     OpenBreaker,
     ClaimProbe,
     CloseBreaker,
@@ -267,9 +273,10 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::Create,
         Self::ReserveKey,
+        Self::PutSearchKey,
         Self::OpenBreaker,
         Self::ClaimProbe,
         Self::CloseBreaker,
@@ -342,7 +349,7 @@ impl Write<'_> {
             |step: usize, fence: Fence| fence == Fence::Current && before.item(step).state == StepState::InProgress;
         match *self {
             Self::Create => before.task().is_none(),
-            Self::ReserveKey { is_taken } => !is_taken,
+            Self::ReserveKey { is_taken } | Self::PutSearchKey { is_taken } => !is_taken,
             Self::OpenBreaker { is_open } => !is_open,
             Self::ClaimProbe { is_open } | Self::CloseBreaker { is_open } => is_open,
             Self::Park(step) => matches!(before.item(step).state, StepState::Pending | StepState::Retrying),
@@ -404,6 +411,7 @@ impl Write<'_> {
         match *self {
             Self::Create
             | Self::ReserveKey { .. }
+            | Self::PutSearchKey { .. }
             | Self::OpenBreaker { .. }
             | Self::ClaimProbe { .. }
             | Self::CloseBreaker { .. }
@@ -492,6 +500,7 @@ impl Write<'_> {
         Some(match *self {
             Self::Create => Change::of_task(ModelTask::started()),
             Self::ReserveKey { .. }
+            | Self::PutSearchKey { .. }
             | Self::OpenBreaker { .. }
             | Self::ClaimProbe { .. }
             | Self::CloseBreaker { .. } => Change::NONE,

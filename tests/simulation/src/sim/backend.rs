@@ -86,6 +86,8 @@ pub trait Backend: Send {
     fn read(&self, key: &Key) -> Result<Item, TableError>;
     fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError>;
     fn range(&self, from: &Key, limit: u16) -> Result<Vec<Item>, TableError>;
+    fn newest(&self, before: TaskId, limit: u16) -> Result<Vec<TaskId>, TableError>;
+    fn entries(&self, tasks: &[TaskId]) -> Result<Vec<IndexEntry>, TableError>;
 
     fn send(&self, outgoing: &Outgoing) -> Result<(), QueueError>;
     fn hide(&self, queue: &QueueName, receipt: &str, wait: Duration) -> Result<(), QueueError>;

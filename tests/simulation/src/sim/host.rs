@@ -335,6 +335,19 @@ impl Host {
         self.read_both(by, "range", |backend| backend.range(from, limit), self.mirror.range(from, limit)).await
     }
 
+    pub(super) async fn newest(
+        &self,
+        by: &SimulatedProcess,
+        before: TaskId,
+        limit: u16,
+    ) -> Result<Vec<TaskId>, TableError> {
+        self.read_both(by, "newest", |backend| backend.newest(before, limit), self.mirror.newest(before, limit)).await
+    }
+
+    pub(super) async fn entries(&self, by: &SimulatedProcess, tasks: &[TaskId]) -> Result<Vec<IndexEntry>, TableError> {
+        self.read_both(by, "entries", |backend| backend.entries(tasks), self.mirror.entries(tasks)).await
+    }
+
     // ---- The messages
 
     pub(super) async fn send(&self, by: &SimulatedProcess, outgoing: &Outgoing) -> Result<(), QueueError> {

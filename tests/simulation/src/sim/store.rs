@@ -128,6 +128,20 @@ impl Store for ReachedTable {
             Self::OfHost { host, process, .. } => host.range(process, from, limit).await,
         }
     }
+
+    async fn newest(&self, before: TaskId, limit: u16) -> Result<Vec<TaskId>, TableError> {
+        match self {
+            Self::InMemory(table) => table.newest(before, limit).await,
+            Self::OfHost { host, process, .. } => host.newest(process, before, limit).await,
+        }
+    }
+
+    async fn entries(&self, tasks: &[TaskId]) -> Result<Vec<IndexEntry>, TableError> {
+        match self {
+            Self::InMemory(table) => table.entries(tasks).await,
+            Self::OfHost { host, process, .. } => host.entries(process, tasks).await,
+        }
+    }
 }
 
 impl Transaction for OneTransaction {
@@ -189,5 +203,13 @@ impl<T: Store> Store for SimulatedStore<T> {
 
     async fn range(&self, from: &Key, limit: u16) -> Result<Vec<Item>, TableError> {
         self.table.range(from, limit).await
+    }
+
+    async fn newest(&self, before: TaskId, limit: u16) -> Result<Vec<TaskId>, TableError> {
+        self.table.newest(before, limit).await
+    }
+
+    async fn entries(&self, tasks: &[TaskId]) -> Result<Vec<IndexEntry>, TableError> {
+        self.table.entries(tasks).await
     }
 }

@@ -152,4 +152,12 @@ impl Store for MemoryTable {
     async fn range(&self, from: &Key, limit: u16) -> Result<Vec<Item>, TableError> {
         self.store.range(from, limit).await
     }
+
+    async fn newest(&self, before: TaskId, limit: u16) -> Result<Vec<TaskId>, TableError> {
+        self.store.newest(before, limit).await
+    }
+
+    async fn entries(&self, tasks: &[TaskId]) -> Result<Vec<IndexEntry>, TableError> {
+        self.store.entries(tasks).await
+    }
 }

@@ -144,4 +144,12 @@ impl<S: Store> Store for Versioned<S> {
         let read = |item| if self.version == Version::Newer { lowered(item) } else { item };
         Ok(items.into_iter().map(read).collect())
     }
+
+    async fn newest(&self, before: TaskId, limit: u16) -> Result<Vec<TaskId>, TableError> {
+        self.store.newest(before, limit).await
+    }
+
+    async fn entries(&self, tasks: &[TaskId]) -> Result<Vec<IndexEntry>, TableError> {
+        self.store.entries(tasks).await
+    }
 }

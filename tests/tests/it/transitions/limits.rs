@@ -2,14 +2,20 @@
 
 use super::*;
 use serde_json::Value;
-use stepwell::core::{
-    limits::MAX_RESULT_BYTES,
-    plan::Plan,
-    record::{Action, ActionKind},
-    snapshot::Loaded,
-    trail::{FIRST_ATTEMPTS, LAST_ATTEMPTS, MAX_OMITTED_CODES},
+use stepwell::{
+    Filter, SearchValue,
+    core::{
+        limits::MAX_RESULT_BYTES,
+        plan::Plan,
+        record::{Action, ActionKind},
+        snapshot::Loaded,
+        trail::{FIRST_ATTEMPTS, LAST_ATTEMPTS, MAX_OMITTED_CODES},
+    },
 };
-use stepwell_tests::emulator::{Sandbox, in_sandbox};
+use stepwell_tests::{
+    emulator::{Sandbox, in_sandbox},
+    meter::longest_sequence,
+};
 
 /// Starts a task over this graph, with these steps in other states than pending.
 async fn start<'a>(
@@ -78,6 +84,24 @@ async fn load_of_more_keys_than_a_batch_is_complete() {
 }
 
 /// A query's page is limited to one megabyte, and a batch's answer to sixteen.
+#[tokio::test]
+async fn page_of_the_newest_takes_six_calls_in_two_rounds() {
+    in_sandbox(&[], async |sandbox| {
+        let (graph, value) = (Graph::chain(1), SearchValue::new("email", "ann@example.com").unwrap());
+        for _ in 0..210 {
+            let id = start(sandbox, &graph, []).await;
+            sandbox.table.apply(&value.put(id, NOW)).await.unwrap();
+        }
+        for (value, calls, rounds) in [(None, 6, 2), (Some(&value), 3, 2)] {
+            let mark = sandbox.meter.mark();
+            let page = sandbox.client().newest(value, &Filter::default(), None, 200).await.unwrap();
+            let made = sandbox.meter.since(mark);
+            assert_eq!((page.tasks.len(), made.len(), longest_sequence(&made)), (200, calls, rounds), "{made:?}");
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn large_results_are_read_page_by_page() {
     in_sandbox(&[], async |sandbox| {

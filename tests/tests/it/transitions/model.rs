@@ -11,7 +11,7 @@ use proptest::{
 };
 use std::cell::Cell;
 use stepwell::{
-    System,
+    SearchValue, System,
     core::{
         backlog::{self, Note, Taken},
         breaker::{self, Breaker, Open},
@@ -20,6 +20,7 @@ use stepwell::{
         message::StepQueue,
         plan::{Plan, StepPlan},
         record::{Action, ActionKind, KeyRecord},
+        search::task_found,
         snapshot::Loaded,
         state::{End, TaskState},
         step::ClaimRequest,
@@ -33,6 +34,7 @@ use stepwell_local::{File, Local, SCHEMA};
 use stepwell_simulation::graph::COMPENSATION_OFFSET;
 use stepwell_tests::emulator::{in_sandbox, in_sandbox_blocking};
 use tokio::runtime::Runtime;
+use uuid::Uuid;
 
 const LEASE: Duration = Duration::from_secs(30);
 const TASKS: usize = 2;
@@ -44,6 +46,7 @@ enum Op {
     Wait(u64),
     Create,
     ReserveKey,
+    PutSearchKey,
     RepointKey,
     RuleOut,
     Claim(u8),
@@ -101,6 +104,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => (1u64..40).prop_map(Op::Wait),
         1 => Just(Op::Create),
         1 => Just(Op::ReserveKey),
+        1 => Just(Op::PutSearchKey),
         1 => Just(Op::RepointKey),
         1 => Just(Op::RuleOut),
         12 => (0u8..3).prop_map(Op::Claim),
@@ -222,6 +226,11 @@ fn key_of(id: TaskId, created_at: Timestamp) -> KeyRecord {
     KeyRecord { namespace, key, task: id, request_hash, created_at, newer: None }
 }
 
+/// A value that only this task is found by.
+fn search_value_of(id: TaskId) -> SearchValue {
+    SearchValue::new("number", &id.to_string()).expect("it is not blank")
+}
+
 /// The transition of this write; `None` where the records do not allow it, or an argument is missing.
 fn transition(op: &Op, given: &Given, plan: &Plan) -> Option<Transition> {
     let Given { id, now, ref read, ref step, ref lease, .. } = *given;
@@ -236,6 +245,7 @@ fn transition(op: &Op, given: &Given, plan: &Plan) -> Option<Transition> {
             task::create(&NewTask { id, workflow: "another".to_owned(), context: "{}", plan, created_at: now })
         }
         Op::ReserveKey => task::reserve_key(&key_of(id, now)),
+        Op::PutSearchKey => search_value_of(id).put(id, now),
         Op::RepointKey => task::repoint_key(&key_of(id, now), TaskId::new(), now),
         Op::RuleOut => task::rule_out(id, "another".to_owned(), now, &given.action(ActionKind::Cancel)),
         Op::Claim(number) => {
@@ -359,6 +369,7 @@ impl<'a, S: Store> Both<'a, S> {
             Key::Task(id),
             Key::Step(id, step.to_owned()),
             Key::Breaker(service_of(id)),
+            search_value_of(id).key(id),
             Key::Backlog(queue_of(id, step)),
         ] {
             let read = self.real.read(&key).await.unwrap();
@@ -538,6 +549,7 @@ fn ops() -> Vec<Op> {
     let mut ops = vec![
         Op::Create,
         Op::ReserveKey,
+        Op::PutSearchKey,
         Op::RepointKey,
         Op::RuleOut,
         Op::Claim(1),
@@ -574,10 +586,11 @@ fn ops() -> Vec<Op> {
 
 /// The names of all transitions of the engine.
 fn names() -> BTreeSet<&'static str> {
-    const CORE: [&str; 6] = [
+    const CORE: [&str; 7] = [
         include_str!("../../../../shared/stepwell/src/core/backlog.rs"),
         include_str!("../../../../shared/stepwell/src/core/breaker.rs"),
         include_str!("../../../../shared/stepwell/src/core/index.rs"),
+        include_str!("../../../../shared/stepwell/src/core/search.rs"),
         include_str!("../../../../shared/stepwell/src/core/step.rs"),
         include_str!("../../../../shared/stepwell/src/core/task.rs"),
         include_str!("../../../../shared/stepwell/src/core/timer.rs"),
@@ -717,6 +730,54 @@ fn agrees_in_sequences(real: &impl Store, runtime: &Runtime) {
     outcome.unwrap_or_else(|failure| panic!("{failure}"));
 }
 
+/// Lists tasks and search keys that are written in no order, page by page.
+async fn lists_the_newest_first(real: &impl Store) {
+    let both = Both::new(real, 0);
+    let id = |number: u128| TaskId::from(Uuid::from_u128((0x018f_4e4e_7c1a_u128 << 80) + number));
+    let value = SearchValue::new("email", "ann@example.com").expect("it is not blank");
+    for number in (0..50).map(|number| number * 17 % 50) {
+        both.create(id(number), NOW).await;
+        // Two of three tasks have the key, and an orphan leads nowhere.
+        if number % 3 > 0 {
+            both.apply(&value.put(id(number), NOW), "at the start").await;
+        }
+    }
+    both.apply(&value.put(id(60), NOW), "of an orphan").await;
+    let reversed = |from: u128| (0..from).rev().map(id);
+    for (before, limit) in [(100, 100), (50, 3), (47, 40), (1, 1), (0, 10)] {
+        let newest: Vec<TaskId> = reversed(before.min(50)).take(limit.into()).collect();
+        for found in
+            [real.newest(id(before), limit).await.unwrap(), both.memory.newest(id(before), limit).await.unwrap()]
+        {
+            assert_eq!(found, newest, "{limit} before {before}");
+        }
+    }
+    for (from, limit) in [(100, 100), (46, 3), (0, 10)] {
+        let from = value.key(id(from));
+        let found = real.range(&from, limit).await.unwrap();
+        assert_eq!(found, both.memory.range(&from, limit).await.unwrap(), "{limit} from {from}");
+        assert!(found.len() <= limit.into());
+    }
+    let found = real.range(&value.key(id(100)), 100).await.unwrap();
+    let found: Vec<TaskId> = found.iter().map(|item| task_found(item).unwrap()).collect();
+    let expected = [60].into_iter().chain((0..50).rev().filter(|number| number % 3 > 0)).map(id);
+    assert_eq!(found, expected.collect::<Vec<_>>());
+
+    let in_order = |mut entries: Vec<IndexEntry>| {
+        entries.sort_by_key(|entry| entry.place.task);
+        entries
+    };
+    let all: Vec<TaskId> = (0..150).map(id).collect();
+    let found = in_order(real.entries(&all).await.unwrap());
+    assert_eq!(found, in_order(both.memory.entries(&all).await.unwrap()));
+    assert_eq!(found.iter().map(|entry| entry.place.task).collect::<Vec<_>>(), all[..50], "the others do not exist");
+}
+
+#[tokio::test]
+async fn dynamodb_lists_the_newest_first() {
+    in_sandbox(&[], async |sandbox| lists_the_newest_first(&sandbox.table).await).await;
+}
+
 #[tokio::test]
 async fn dynamodb_agrees_with_the_memory_store_in_every_state() {
     in_sandbox(&[], async |sandbox| agrees_in_every_state(&sandbox.table).await).await;
@@ -736,6 +797,7 @@ fn sqlite_agrees_with_the_memory_store() {
         runtime.block_on(Local::new(file, System)).unwrap()
     };
     runtime.block_on(agrees_in_every_state(&local("states")));
+    runtime.block_on(lists_the_newest_first(&local("lists")));
     agrees_in_sequences(&local("sequences"), &runtime);
 }
 

@@ -6,6 +6,7 @@
 mod compensations;
 mod deadline;
 pub mod policy;
+mod search_keys;
 mod stored;
 
 use crate::core::{
@@ -20,6 +21,7 @@ pub use compensations::CompensationOrder;
 pub(crate) use compensations::one_after_another;
 pub use deadline::Deadline;
 pub use policy::Compensate;
+pub use search_keys::SearchKeys;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -81,6 +83,7 @@ pub struct Plan {
     redrives: u32,
     compensation_order: CompensationOrder,
     deadline: Option<Deadline>,
+    result_keys: BTreeMap<String, SearchKeys>,
 }
 
 /// The reason why some steps make no valid plan.
@@ -253,6 +256,7 @@ impl Plan {
             redrives: 0,
             compensation_order: CompensationOrder::Serial,
             deadline: None,
+            result_keys: BTreeMap::new(),
         }
     }
 
@@ -318,6 +322,23 @@ impl Plan {
     /// Whether cancelling a task compensates it.
     pub fn compensates_cancellation(&self) -> bool {
         self.compensate != Compensate::Manual && !self.compensations.is_empty()
+    }
+
+    /// Sets the search keys in the results of steps and compensations, by the names of these.
+    #[must_use]
+    pub fn with_result_keys(mut self, keys: BTreeMap<String, SearchKeys>) -> Self {
+        self.result_keys = keys;
+        self
+    }
+
+    /// The search keys in the result of this step or compensation, if it has any.
+    pub fn search_keys_of(&self, step: &str) -> Option<&SearchKeys> {
+        self.result_keys.get(step)
+    }
+
+    /// The names of all search keys in results.
+    pub fn result_key_names(&self) -> impl Iterator<Item = &str> {
+        self.result_keys.values().flat_map(SearchKeys::names)
     }
 
     /// The step or the compensation of this name.

@@ -1,9 +1,10 @@
 //! The stored form of a plan: short field names, and no fields with default values. It is part of every task's item, which
 //! DynamoDB charges by the kilobyte. [`v1`] has the defaults. Unknown fields are ignored.
 
-use super::{Compensate, CompensationOrder, Deadline, Plan, PlanError, StepPlan};
+use super::{Compensate, CompensationOrder, Deadline, Plan, PlanError, SearchKeys, StepPlan};
 use crate::core::{backoff::Backoff, format::v1};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Stored {
@@ -24,6 +25,10 @@ pub(super) struct Stored {
     /// The step that ends the deadline. Without it none does. Since format 3.
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     point_of_no_return: Option<String>,
+    /// The search keys in the results of steps: for each step their names and the pointers to their values. Since format 3, but a
+    /// reader that does not know them may act on the task: it is not found by them.
+    #[serde(rename = "k", default, skip_serializing_if = "BTreeMap::is_empty")]
+    result_keys: BTreeMap<String, SearchKeys>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -186,14 +191,22 @@ impl TryFrom<Stored> for Plan {
         // Without the mark, the compensations run one after another whatever the graph is: formats 1 and 2 know nothing else.
         let graph = stored.compensation_graph;
         let compensation_order = if graph { CompensationOrder::Graph } else { CompensationOrder::Serial };
-        Ok(Self { compensation_order, ..plan })
+        Ok(Self { compensation_order, ..plan }.with_result_keys(stored.result_keys))
     }
 }
 
 impl From<Plan> for Stored {
     fn from(plan: Plan) -> Self {
-        let Plan { steps, compensations, compensate, compensate_after_seconds, redrives, compensation_order, deadline } =
-            plan;
+        let Plan {
+            steps,
+            compensations,
+            compensate,
+            compensate_after_seconds,
+            redrives,
+            compensation_order,
+            deadline,
+            result_keys,
+        } = plan;
         let (complete_within_seconds, point_of_no_return) = match deadline {
             Some(deadline) => (Some(deadline.complete_within_seconds), deadline.point_of_no_return),
             None => (None, None),
@@ -216,6 +229,7 @@ impl From<Plan> for Stored {
             compensation_graph: compensation_order == CompensationOrder::Graph,
             complete_within_seconds,
             point_of_no_return,
+            result_keys,
         }
     }
 }
@@ -247,6 +261,7 @@ mod tests {
     #[test_case(|plan| plan.compensation_order == CompensationOrder::Serial; "g of a plan")]
     #[test_case(|plan| plan.compensations.iter().all(|step| step.after.is_none()); "f of a compensation")]
     #[test_case(|plan| plan.deadline.is_none(); "w and p of a plan")]
+    #[test_case(|plan| plan.result_keys.is_empty(); "k of a plan")]
     fn field_missing_in_a_version_1_plan_has_its_fixed_default(holds: fn(&Plan) -> bool) {
         let stored = r#"{"s":[
             {"n":"a"},

@@ -1,6 +1,6 @@
 //! Reads the YAML text into a checked [`Workflow`].
 
-use super::{TextFormat, Workflow, WorkflowError, WorkflowId, adjustment::Adjustment, keys};
+use super::{TextFormat, Workflow, WorkflowError, WorkflowId, adjustment::Adjustment, keys, keys::mapping, search};
 use crate::core::{
     backoff::Backoff,
     plan::{Compensate, Deadline, Plan, StepPlan, is_name},
@@ -116,6 +116,8 @@ pub(super) fn read(text: &str, formats: Formats<'_>) -> Result<Workflow, Workflo
         Some(deadline) => plan.with_deadline(deadline)?,
         None => plan,
     };
+    let (search_keys, result_keys) = search::read(root, &plan, file.schema.as_ref())?;
+    let plan = plan.with_result_keys(result_keys);
     let adjustments = list(root, "adjustments")?.iter().enumerate();
     let adjustments = adjustments.map(|(index, adjustment)| read_adjustment(adjustment, index + 1, &plan));
     let adjustments = adjustments.collect::<Result<_, _>>()?;
@@ -134,7 +136,7 @@ pub(super) fn read(text: &str, formats: Formats<'_>) -> Result<Workflow, Workflo
     })?;
     let id = WorkflowId { namespace: file.namespace_name, name: file.name, version: file.version };
     let formats = formats.to_vec();
-    Ok(Workflow { id, description: file.description, plan, waits_on, schema, formats, adjustments })
+    Ok(Workflow { id, description: file.description, plan, waits_on, schema, formats, adjustments, search_keys })
 }
 
 fn compensate_after(file: &File) -> Result<u32, WorkflowError> {
@@ -270,10 +272,6 @@ fn check_inner(outer: &Map<String, Value>, key: &str, keys: &keys::Keys, place: 
         }
         None => Ok(()),
     }
-}
-
-fn mapping<'a>(value: &'a Value, place: &str) -> Result<&'a Map<String, Value>, WorkflowError> {
-    value.as_object().ok_or_else(|| WorkflowError(format!("{place} has to be a mapping of keys to values")))
 }
 
 fn list<'a>(root: &'a Map<String, Value>, key: &str) -> Result<&'a [Value], WorkflowError> {

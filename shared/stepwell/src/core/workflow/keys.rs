@@ -26,6 +26,7 @@ pub(super) const WORKFLOW: Keys = Keys {
         "redrives",
         "complete_within_seconds",
         "point_of_no_return",
+        "search",
     ],
     taskers: &[
         "annotations",
@@ -96,6 +97,7 @@ pub(super) const COMPENSATION: Keys = Keys {
 };
 
 pub(super) const HANDLER_CONFIG: Keys = Keys { ours: &["timeout_seconds"], taskers: &[], open: true };
+pub(super) const SEARCHED_RESULT: Keys = Keys { ours: &["step", "at"], taskers: &[], open: false };
 pub(super) const BACKOFF: Keys =
     Keys { ours: &["base_seconds", "multiplier", "max_seconds", "jitter"], taskers: &[], open: false };
 pub(super) const ADJUSTMENT: Keys = Keys { ours: &["when", "steps"], taskers: &[], open: false };
@@ -121,4 +123,9 @@ impl Keys {
         }
         Ok(())
     }
+}
+
+/// Reads a value as a mapping. `place` names it in the error.
+pub(super) fn mapping<'a>(value: &'a Value, place: &str) -> Result<&'a Map<String, Value>, WorkflowError> {
+    value.as_object().ok_or_else(|| WorkflowError(format!("{place} has to be a mapping of keys to values")))
 }

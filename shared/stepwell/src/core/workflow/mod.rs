@@ -37,23 +37,26 @@
 //! redrives: 4                       # how often the engine redrives a task after transient failures; default 0
 //! complete_within_seconds: 1800     # the deadline, from the task's start; default: none. After it no step starts an attempt
 //! point_of_no_return: take_payment  # the step that ends the deadline when it is done; the steps after it have none. Default: no step
+//! search:                           # the values by which a task is found, besides its id: at most 5, each a write of every task
+//!   email: /customer/email          # the name, and a JSON pointer into the context
+//!   charge: { step: take_payment, at: /charge_id } # or into the result of a step. A text without regard to its case, or a number
 //! adjustments:                      # changes to the plan of a single task, depending on its context
 //!   - when: { /priority: express }  # JSON pointers into the context, and the values required there
 //!     steps:
 //!       take_payment: { max_attempts: 2, timeout_seconds: 15 }
 //! ```
 //!
-//! The keys are Tasker's, except for `adjustments`, `backoff`, `optional`, `redrives`, `waits_on` and those of compensation and of
-//! the deadline. Other keys of Tasker's
-//! are ignored. Any other key is refused, so that a misspelt limit cannot silently become the default.
+//! The keys are Tasker's, except for `adjustments`, `backoff`, `optional`, `redrives`, `search`, `waits_on` and those of
+//! compensation and of the deadline. Other keys of Tasker's are ignored. Any other key is refused, so that a misspelt limit cannot silently become the default.
 
 mod adjustment;
 mod file;
 mod keys;
+mod search;
 #[cfg(test)]
 mod tests;
 
-use crate::core::plan::{Plan, PlanError};
+use crate::core::plan::{Plan, PlanError, SearchKeys};
 use adjustment::Adjustment;
 use file::Formats;
 use jsonschema::error::{ValidationError, ValidationErrorKind};
@@ -90,6 +93,7 @@ pub struct Workflow {
     schema: jsonschema::Validator,
     formats: Vec<TextFormat>,
     adjustments: Vec<Adjustment>,
+    search_keys: SearchKeys,
 }
 
 /// A rule for texts, written in Rust: the meaning of `format: NAME` in the schema of a workflow file. The validation of a
@@ -187,6 +191,16 @@ impl Workflow {
     /// left out.
     pub fn needed_services(&self) -> BTreeSet<&str> {
         self.plan.steps().iter().filter_map(|step| self.breaker_of(&step.name)).collect()
+    }
+
+    /// The search keys in the context. Those in results are in the [plan](Plan::search_keys_of).
+    pub fn search_keys(&self) -> &SearchKeys {
+        &self.search_keys
+    }
+
+    /// The names of all search keys, sorted.
+    pub fn search_names(&self) -> BTreeSet<&str> {
+        self.search_keys.names().chain(self.plan.result_key_names()).collect()
     }
 
     /// The plan of a task with this context: with the adjustments that match it.

@@ -292,6 +292,50 @@ fn redrives_are_read_and_checked() {
 }
 
 #[test]
+fn search_keys_are_read_from_the_context_and_from_results() {
+    let search = "search: {email: /customer/email, charge: {step: pay, at: /id}, refund_id: {step: refund, at: ''}}";
+    let workflow = Workflow::from_yaml(&format!("{search}\n{REFUND}")).unwrap();
+    assert_eq!(workflow.search_names(), ["charge", "email", "refund_id"].into());
+    assert_eq!(workflow.search_keys().names().collect::<Vec<_>>(), ["email"]);
+    let of = |step: &str| workflow.plan().search_keys_of(step).map(|keys| keys.names().collect::<Vec<_>>());
+    assert_eq!([of("pay"), of("ship"), of("refund")], [Some(vec!["charge"]), None, Some(vec!["refund_id"])]);
+    let plan = serde_json::to_string(&workflow.plan_for(&json!({}))).unwrap();
+    assert!(plan.contains(r#""k":{"pay":{"charge":"/id"},"refund":{"refund_id":""}}"#), "{plan}");
+    assert_eq!(serde_json::from_str::<Plan>(&plan).unwrap(), *workflow.plan());
+    assert_eq!(Workflow::from_yaml(REFUND).unwrap().search_names(), [].into());
+}
+
+#[test]
+fn invalid_search_key_is_refused_with_its_name() {
+    let schema = "schema: {properties: {customer: {properties: {email: {}}}, address: {}}}";
+    let refused = |search: &str| refusal(&format!("search: {search}\n{schema}\n{REFUND}"));
+    assert!(Workflow::from_yaml(&format!("search: {{zip: /address/zip}}\n{schema}\n{REFUND}")).is_ok());
+    let cases = [
+        ("[email]", "`search` has to be a mapping"),
+        (
+            "{a: /a, b: /b, c: /c, d: /d, e: /e, f: /f}",
+            "`search` has 6 keys, but each is a write of every task: at most 5",
+        ),
+        ("{e-mail: /customer/email}", "`search` has `e-mail`, but a name has 1 to 32 letters, digits or `_`"),
+        (
+            "{email: customer/email}",
+            "`search` has `email`, whose `customer/email` is not a JSON pointer; write `/customer/email`",
+        ),
+        ("{zip: /address/~zip}", "whose `/address/~zip` is not a JSON pointer; write `~0` for `~`"),
+        ("{email: /customer/emial}", "it has no property `emial` there; did you mean `email`?"),
+        ("{email: /costumer/email}", "it has no property `costumer` there; did you mean `customer`?"),
+        ("{charge: {step: pai, at: /id}}", "whose step `pai` is not a step of this workflow; did you mean `pay`?"),
+        ("{charge: {step: pay}}", "`search` has `charge`, which needs a `step` and `at`"),
+        ("{charge: {step: pay, att: /id}}", "`charge` of `search` has an unknown key `att`; did you mean `at`?"),
+        ("{charge: 7}", "`search` has `charge`, which has to be a JSON pointer into the context, or a `step` and `at`"),
+    ];
+    for (search, expected) in cases {
+        let message = refused(search);
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
 fn deadline_is_read_and_checked() {
     let with = |keys: &str| format!("{keys}\n{REFUND}\n  - {{name: tell, depends_on_step: pay, optional: true}}");
     let workflow = Workflow::from_yaml(&with("complete_within_seconds: 60\npoint_of_no_return: pay")).unwrap();

@@ -1,17 +1,21 @@
-//! Finds tasks by their entries in the index.
+//! Finds tasks by their entries in the index, or by a search key.
 
 use super::Client;
 use crate::{
     core::{
-        filter::{Cursor, Filter},
+        filter::{Before, Cursor, Filter},
         id::TaskId,
         index::{IndexEntry, IndexPosition, Page},
+        search::{SearchValue, task_found},
         state::TaskStatus,
         timestamp::Timestamp,
     },
     ports::{Queue, Runtime, Store, TableError},
 };
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// How many entries of the index are read at a time.
 const PAGE: u16 = 100;
@@ -19,13 +23,16 @@ const PAGE: u16 = 100;
 /// How many entries one call reads in all, so that a filter that matches few tasks still answers in time.
 const MOST_READ: usize = 1_000;
 
+/// How long before its task is written an id is made, for most tasks.
+const START_TIME: Duration = Duration::from_secs(60);
+
 /// A page of found tasks.
 #[derive(Clone, Debug, PartialEq)]
-pub struct TaskPage {
-    /// The tasks, by status and then in no particular order.
+pub struct TaskPage<C = Cursor> {
+    /// The tasks.
     pub tasks: Vec<Summary>,
     /// The start of the next page, if there may be one. There may be more tasks even if this page is empty.
-    pub next: Option<Cursor>,
+    pub next: Option<C>,
 }
 
 /// A found task.
@@ -45,9 +52,16 @@ pub struct Summary {
     pub needs_person: bool,
 }
 
+impl From<IndexEntry> for Summary {
+    fn from(entry: IndexEntry) -> Self {
+        let IndexEntry { place, workflow, status, created_at, failed_steps, needs_person } = entry;
+        Self { task_id: place.task, workflow, status, created_at, failed_steps, needs_person }
+    }
+}
+
 impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
-    /// Finds at most `limit` tasks, starting at `from`. The index is eventually consistent, so a new or recently changed task
-    /// may be missing. A task that changes between two pages may be on both.
+    /// Finds at most `limit` tasks, starting at `from`: by status, and then in no particular order. The index is eventually
+    /// consistent, so a new or recently changed task may be missing. A task that changes between two pages may be on both.
     ///
     /// # Errors
     /// The store failed.
@@ -67,10 +81,8 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             let whole = listed.len() < usize::from(PAGE);
             for listed in listed {
                 after = Some((listed.place.at, listed.place.task));
-                if filter.fits(&listed) && self.has_error(&listed, filter.error_code.as_deref()).await? {
-                    let IndexEntry { place, workflow, status, created_at, failed_steps, needs_person } = listed;
-                    let task_id = place.task;
-                    tasks.push(Summary { task_id, workflow, status, created_at, failed_steps, needs_person });
+                if self.matches(filter, &listed).await? {
+                    tasks.push(listed.into());
                 }
                 if tasks.len() >= limit {
                     return Ok(TaskPage { tasks, next: Some(Cursor { part, after }) });
@@ -81,6 +93,73 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             }
         }
         Ok(TaskPage { tasks, next: None })
+    }
+
+    /// Finds at most `limit` tasks before a position, the newest first: those with this value of a search key, or all. A task is
+    /// found by a key as soon as it is written; the list of all is eventually consistent.
+    ///
+    /// The order is that of the ids. So a start that broke off and was repeated stands at the time of its first request, and a
+    /// list of all from a time a minute later leaves it out.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn newest(
+        &self,
+        value: Option<&SearchValue>,
+        filter: &Filter,
+        before: Option<Before>,
+        limit: usize,
+    ) -> Result<TaskPage<Before>, TableError> {
+        let started_before = filter.created_before.map(TaskId::first_at);
+        let mut before =
+            before.map(|Before(task)| task).into_iter().chain(started_before).min().unwrap_or(TaskId::LAST);
+        // A value has few tasks, so there all are read.
+        let from = filter.created_from.filter(|_| value.is_none());
+        let first = from.map(|from| TaskId::first_at(from.before(START_TIME)));
+        let size = if filter.is_empty() { limit.try_into().unwrap_or(PAGE) } else { PAGE };
+        let (mut tasks, mut read) = (Vec::new(), 0);
+        while read < MOST_READ {
+            let found = match value {
+                Some(value) => self.tasks_with(value, before, size).await?,
+                None => self.engine.newest(before, size).await?,
+            };
+            let whole = found.len() < usize::from(size);
+            let in_time: Vec<TaskId> =
+                found.iter().copied().filter(|task| first.is_none_or(|first| first <= *task)).collect();
+            let is_last = whole || in_time.len() < found.len();
+            read += in_time.len().max(1);
+            let entries = self.engine.entries(&in_time).await?;
+            let mut entries: BTreeMap<TaskId, IndexEntry> =
+                entries.into_iter().map(|entry| (entry.place.task, entry)).collect();
+            for task in &in_time {
+                before = *task;
+                if let Some(entry) = entries.remove(task)
+                    && self.matches(filter, &entry).await?
+                {
+                    tasks.push(entry.into());
+                }
+                if tasks.len() >= limit {
+                    break;
+                }
+            }
+            if is_last && in_time.last().is_none_or(|last| *last == before) {
+                return Ok(TaskPage { tasks, next: None });
+            }
+            if tasks.len() >= limit {
+                break;
+            }
+        }
+        Ok(TaskPage { tasks, next: Some(Before(before)) })
+    }
+
+    /// At most `limit` tasks with this value before this one. Fewer are the last ones.
+    async fn tasks_with(&self, value: &SearchValue, before: TaskId, limit: u16) -> Result<Vec<TaskId>, TableError> {
+        let Some(from) = before.previous() else { return Ok(Vec::new()) };
+        self.engine.range(&value.key(from), limit).await?.iter().map(|item| Ok(task_found(item)?)).collect()
+    }
+
+    async fn matches(&self, filter: &Filter, entry: &IndexEntry) -> Result<bool, TableError> {
+        Ok(filter.fits(entry) && self.has_error(entry, filter.error_code.as_deref()).await?)
     }
 
     async fn has_error(&self, listed: &IndexEntry, code: Option<&str>) -> Result<bool, TableError> {

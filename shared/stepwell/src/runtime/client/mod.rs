@@ -21,6 +21,7 @@ use crate::{
         message::Outgoing,
         plan::{Plan, StepPlan},
         record::{ActionKind, KeyRecord, NewTask},
+        search::SearchValue,
         settlement::{Due, Settlement},
         snapshot::TaskSnapshot,
         state::StepState,
@@ -67,6 +68,8 @@ pub struct PendingStart {
     workflow_name: String,
     context: String,
     plan: Plan,
+    /// The values in the context by which the task is found.
+    found_by: Vec<SearchValue>,
     /// The format of a newer version that has started the task. Only that version may act on it.
     started_by: Option<NewerFormat>,
     /// Whether an earlier request with the same idempotency key has written the task.
@@ -204,6 +207,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             workflow: workflow.id().to_string(),
             workflow_name: workflow.id().name.clone(),
             plan: workflow.plan_for(context),
+            found_by: workflow.search_keys().values(context),
             context: text,
             started_by: None,
             is_written: false,
@@ -285,13 +289,28 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     /// # Errors
     /// [`StartError::NotWritten`], [`StartError::Unconfirmed`] and [`StartError::RuledOut`].
     pub async fn write_start(&self, start: PendingStart) -> Result<Started, StartError> {
-        let PendingStart { task_id, created_at, workflow, workflow_name, context, plan, started_by, .. } = start;
+        let PendingStart {
+            task_id,
+            created_at,
+            workflow,
+            workflow_name,
+            context,
+            plan,
+            found_by,
+            started_by,
+            is_written,
+            ..
+        } = start;
         if let Some(newer) = started_by {
             note_newer(task_id, &newer);
             return Ok(Started { task_id, already_there: true, messages_sent: false });
         }
         let new = NewTask { id: task_id, workflow, context: &context, plan: &plan, created_at };
         let settlement = Settlement::of(task::create(&new)).then(wake(task_id, &workflow_name, plan.roots()));
+        // A task that is known to be there is found by its values already. To put them again could fail, and say of a task that runs that nothing
+        // was written.
+        let found_by = found_by.iter().filter(|_| !is_written).map(|value| value.put(task_id, created_at)).collect();
+        let settlement = settlement.found_by(found_by);
         let (followed, already_there) = match self.engine.settle(task_id, settlement).await {
             Ok(Some(followed)) => (followed.map(drop), false),
             Ok(None) => match self.engine.snapshot(task_id).await {
@@ -305,7 +324,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
                 return Err(StartError::Unconfirmed { task_id, source });
             }
             Err(EngineError::Table(error)) => return Err(StartError::NotWritten(error)),
-            // The write is the only call of the settlement itself. A message that was not sent is in `followed`.
+            // The writes are the only calls of the settlement itself. A message that was not sent is in `followed`.
             Err(EngineError::Queue(error)) => (Err(error.into()), true),
         };
         let messages_sent = followed.is_ok();

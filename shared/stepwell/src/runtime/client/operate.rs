@@ -11,6 +11,7 @@ use crate::{
         limits::MAX_RESULT_BYTES,
         record::{Action, ActionKind, AttemptRecord},
         recovery::deadline_of_failed,
+        search::keys_of_result,
         settlement::{Due, Settlement},
         snapshot::TaskSnapshot,
         state::{End, StepEvent, StepState, TaskEvent, TaskState, TaskStatus},
@@ -413,7 +414,8 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             let messages: Vec<_> =
                 [step].into_iter().chain(others).map(|name| Due::Send(snapshot.message(name))).collect();
             let resolve = task::resolve_step(&snapshot.task, record, result, &action);
-            Ok(resolve.map(|resolve| Settlement::of(resolve).then(messages)))
+            let keys = keys_of_result(&snapshot.task, step, result);
+            Ok(resolve.map(|resolve| Settlement::of(resolve).then(messages).found_by(keys)))
         });
         resolved.await.map(drop)
     }

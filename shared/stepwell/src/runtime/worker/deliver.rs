@@ -12,6 +12,7 @@ use crate::{
         message::{Message, printable},
         plan::{Plan, StepPlan, is_name},
         record::{AttemptRecord, Failure, Lease, Outcome, StepRecord, TaskRecord},
+        search::keys_of_result,
         settlement::{self, Dispatch, Disposition, Settlement, after_closing, after_failure, dispatch},
         snapshot::Loaded,
         state::StepState,
@@ -345,6 +346,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
         let ended = lease.ended(self.now(), Outcome::Complete, None);
         let then = dispatch(task, self.step(), Dispatch::Initial, &BTreeMap::new(), self.now());
         let settlement = Settlement::of(step::complete(lease, &ended, result)).then(then);
+        let settlement = settlement.found_by(keys_of_result(task, self.step(), result));
         self.settle(lease, plan, &ended, StepState::Complete, settlement, Disposition::Acknowledge).await
     }
 

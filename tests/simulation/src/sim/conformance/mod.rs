@@ -20,6 +20,7 @@
 //! * The model reads failed steps off the steps; the task's own list has to be the same.
 //! * The timers in the index are not checked: the model has no time. They change nothing else.
 //! * Of a breaker, only whether it is open, and since when.
+//! * A search key is written once and never changed, and before the start or the completion that it leads to.
 //! * Bulk actions are not checked: what they do to a task is an operator's action like any other.
 //! * Texts, times, the rest of the audit trails, `expires_at` and the content of an idempotency key are not checked.
 
@@ -28,6 +29,7 @@ mod projection;
 mod tests;
 
 use super::scheduler::Scheduler;
+use crate::graph::{keys_of_completion, keys_of_start};
 use crate::locked::Locked;
 use crate::model::{Rule, Snapshot, Write};
 use projection::{Bits, Projection, StepWritten, TaskWritten};
@@ -36,7 +38,7 @@ use std::{
     sync::Arc,
 };
 use stepwell::{
-    TaskId, Timestamp,
+    SearchValue, TaskId, Timestamp,
     core::{breaker::Breaker, item::Key, record::TaskRecord, state::TaskState},
     testing::{Records, Written},
 };
@@ -56,15 +58,25 @@ pub(super) struct Conformance {
     scheduler: Arc<Scheduler>,
     rules: Arc<Rules>,
     tasks: Locked<BTreeMap<TaskId, Projection>>,
+    searched: Locked<Searched>,
+}
+
+/// The search keys that are written, and the tasks that have to have some.
+#[derive(Debug, Default)]
+struct Searched {
+    keys: BTreeSet<Key>,
+    tasks: BTreeSet<TaskId>,
 }
 
 /// The writes of one transition.
 #[derive(Debug, Default)]
 pub(super) struct Made {
-    /// The task whose items were written; `None` for an idempotency key or a breaker.
+    /// The task whose items were written; `None` for an idempotency key, a search key or a breaker.
     of: Option<TaskId>,
     /// Whether an idempotency key was written; if so, whether it existed before.
     key: Option<bool>,
+    /// Whether a search key was written; if so, whether it existed before.
+    search_key: Option<bool>,
     /// Whether the breaker of a service was written; if so, how it stood before and how it stands now.
     breaker: Option<(Breaker, Breaker)>,
     task: Option<TaskWritten>,
@@ -73,7 +85,7 @@ pub(super) struct Made {
 
 impl Conformance {
     pub(super) fn new(scheduler: &Arc<Scheduler>, rules: Arc<Rules>) -> Self {
-        Self { scheduler: scheduler.clone(), rules, tasks: Locked::default() }
+        Self { scheduler: scheduler.clone(), rules, tasks: Locked::default(), searched: Locked::default() }
     }
 
     /// Collects one write of a transition.
@@ -90,6 +102,11 @@ impl Conformance {
                 made.key = Some(!written.before.is_empty());
                 return Ok(());
             }
+            Key::Find { .. } => {
+                made.search_key = Some(!written.before.is_empty());
+                self.searched.lock().keys.insert(written.key.clone());
+                return Ok(());
+            }
             Key::Breaker(_) => {
                 made.breaker = Some((Breaker::of(written.before), Breaker::of(written.after)));
                 return Ok(());
@@ -100,6 +117,7 @@ impl Conformance {
         if made.of.replace(task).is_some_and(|other| other != task) {
             return Err("it is written together with another task's items".to_owned());
         }
+        self.searched.lock().check(written, task)?;
         let mut tasks = self.tasks.lock();
         let projection = tasks.entry(task).or_default();
         match (written.key, written.records) {
@@ -113,7 +131,12 @@ impl Conformance {
             (_, Records::Step(before, after)) => made.steps.push(projection.step_written(before, after)?),
             (Key::Step(_, name), _) => made.steps.push(projection.step_deleted(name)?),
             (
-                Key::IdempotencyKey { .. } | Key::Breaker(_) | Key::Backlog(_) | Key::Bulk(_) | Key::BulkResults(..),
+                Key::IdempotencyKey { .. }
+                | Key::Breaker(_)
+                | Key::Backlog(_)
+                | Key::Bulk(_)
+                | Key::BulkResults(..)
+                | Key::Find { .. },
                 _,
             ) => {}
         }
@@ -122,7 +145,7 @@ impl Conformance {
 
     /// Checks the collected writes of a transition with this name.
     pub(super) fn judge(&self, name: &'static str, made: Made) {
-        if made.of.is_none() && made.key.is_none() && made.breaker.is_none() {
+        if made.of.is_none() && made.key.is_none() && made.search_key.is_none() && made.breaker.is_none() {
             return;
         }
         let mut tasks = self.tasks.lock();
@@ -136,10 +159,30 @@ impl Conformance {
             .map_err(|problem| format!("{problem}\n  before: {}\n  after:  {}", before.told(&made), made.told(before)));
         let judged = judged.and_then(|()| before.apply(made.task, made.steps));
         if let Err(problem) = judged {
-            let of =
-                made.of.map_or_else(|| "an idempotency key or a breaker".to_owned(), |task| format!("task {task}"));
+            let of = made.of.map_or_else(|| "a key or a breaker".to_owned(), |task| format!("task {task}"));
             self.scheduler.violated(|| format!("`{name}` of {of} is nothing that the model allows: {problem}"));
         }
+    }
+}
+
+impl Searched {
+    /// Checks that the search keys are there which lead to what is written now.
+    fn check(&mut self, written: &Written<'_>, task: TaskId) -> Result<(), String> {
+        let values = match (written.key, written.records) {
+            (Key::Task(_), Records::Other) => {
+                let new = TaskRecord::from_item(task, written.after.clone()).map_err(|error| error.to_string())?;
+                let values = keys_of_start(&new.plan, &new.context);
+                self.tasks.extend((!values.is_empty()).then_some(task));
+                values
+            }
+            (Key::Step(_, name), Records::Step(before, after)) if self.tasks.contains(&task) => {
+                let new = after.result.as_deref().filter(|_| before.result != after.result);
+                new.map(|result| keys_of_completion(name, result)).unwrap_or_default()
+            }
+            _ => Vec::new(),
+        };
+        let is_there = |value: &SearchValue| self.keys.contains(&value.key(task));
+        if values.iter().all(is_there) { Ok(()) } else { Err("one of its search keys is not written yet".to_owned()) }
     }
 }
 
@@ -174,6 +217,7 @@ fn rule_of(name: &str, made: &Made) -> Option<Rule> {
     Some(match name {
         "create" => Rule::Create,
         "reserve_key" => Rule::ReserveKey,
+        "put_search_key" => Rule::PutSearchKey,
         "open_breaker" => Rule::OpenBreaker,
         "claim_probe" => Rule::ClaimProbe,
         "close_breaker" => Rule::CloseBreaker,
@@ -281,6 +325,7 @@ impl Made {
         Some(match rule {
             Rule::Create => Write::Create,
             Rule::ReserveKey => Write::ReserveKey { is_taken: self.key? },
+            Rule::PutSearchKey => Write::PutSearchKey { is_taken: self.search_key? },
             Rule::OpenBreaker => match self.breaker? {
                 (before, Breaker::Open(_)) => Write::OpenBreaker { is_open: is_open(&before) },
                 _ => return None,

@@ -1,14 +1,16 @@
 //! Finding tasks page by page.
 
 use crate::{
-    Cursor, FailureKind, Filter, TaskId,
+    Before, Cursor, FailureKind, Filter, SearchValue, TaskId,
     core::{
         index::IndexPartition,
         record::NewTask,
+        settlement::Settlement,
         state::{End, TaskState, TaskStatus},
         task,
     },
     permanent,
+    ports::{Store, settle_first},
     testing::{
         Harness, StepFault, VirtualClock,
         fixtures::staged::{actor, graph, no, workflow},
@@ -216,4 +218,70 @@ async fn find_fails_if_the_index_cannot_be_read() {
     let harness = graph(&[&[]], &[], "");
     harness.fail_call("list", [FailureKind::Throttled]);
     harness.client().find(&Filter::default(), None, 10).await.unwrap_err();
+}
+
+fn value() -> SearchValue {
+    SearchValue::new("email", "ann@example.com").unwrap()
+}
+
+/// The newest tasks, page by page: those with the value, or all.
+async fn newest(harness: &Harness, value: Option<&SearchValue>, filter: &Filter, limit: usize) -> Vec<Vec<TaskId>> {
+    let (mut pages, mut next) = (Vec::new(), None::<Before>);
+    loop {
+        let found = harness.client().newest(value, filter, next, limit).await.unwrap();
+        pages.push(found.tasks.into_iter().map(|task| task.task_id).collect());
+        match found.next {
+            Some(before) => next = Some(before.to_string().parse().unwrap()),
+            None => return pages,
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn newest_tasks_are_found_once_each_whatever_a_page_holds() {
+    let harness = graph(&[&[]], &[], "");
+    let mut tasks = written_in_one_shard(&harness, 250);
+    for task in &tasks {
+        harness.memory().apply(&value().put(*task, harness.now())).await.unwrap();
+    }
+    // An orphan leads to no task, and is passed over.
+    harness.memory().apply(&value().put(TaskId::from(Uuid::from_u128(7)), harness.now())).await.unwrap();
+    tasks.reverse();
+    let (all, running) = (Filter::default(), Filter { status: Some(TaskStatus::Pending), ..Filter::default() });
+    for value in [None, Some(&value())] {
+        for (filter, limit) in [(&all, 1_000), (&all, 250), (&all, 7), (&running, 7), (&running, 101)] {
+            let pages = newest(&harness, value, filter, limit).await;
+            let told = format!("{limit} of {value:?}");
+            assert!(pages.iter().all(|page| page.len() <= limit), "{told}");
+            assert_eq!(pages.concat(), tasks, "{told}");
+        }
+    }
+    let none = Filter { workflow: Some("another".to_owned()), ..Filter::default() };
+    assert_eq!(newest(&harness, None, &none, 10).await.concat(), []);
+    assert_eq!(newest(&harness, SearchValue::new("email", "bob").as_ref(), &all, 10).await, [vec![]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn search_among_the_newest_reads_a_limited_number_and_can_be_continued() {
+    let harness = graph(&[&[]], &[], "");
+    written_in_one_shard(&harness, 1_050);
+    let none = Filter { workflow: Some("another".to_owned()), ..Filter::default() };
+    assert_eq!(newest(&harness, None, &none, 10).await, [vec![], vec![]], "1,000 in the first call");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_written_without_its_search_keys() {
+    let harness = graph(&[&[]], &[], "");
+    let (workflow, id) = (workflow(&[&[]], &[], ""), TaskId::new());
+    let (name, plan, created_at) = (workflow.id().to_string(), workflow.plan(), harness.now());
+    let create = task::create(&NewTask { id, workflow: name, context: "null", plan, created_at });
+    harness.fail_call("put_search_key", [FailureKind::Unavailable]);
+    let start = Settlement::of(create).found_by(vec![value().put(id, created_at)]);
+    let error = settle_first(&harness.ports(), start.clone()).await.unwrap_err();
+    assert!(!error.may_have_taken_effect(), "{error}");
+    assert_eq!(harness.memory().store.with_task(id, |_| ()), None);
+    // A repeated settlement finds its key there, and goes on.
+    harness.memory().apply(&value().put(id, created_at)).await.unwrap();
+    settle_first(&harness.ports(), start).await.unwrap();
+    assert_eq!(newest(&harness, Some(&value()), &Filter::default(), 10).await, [vec![id]]);
 }
