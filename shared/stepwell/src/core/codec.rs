@@ -235,6 +235,15 @@ impl KeyRecord {
 }
 
 impl IndexEntry {
+    /// What an entry has besides the keys of the item and of the index: what an index has to project.
+    pub const PROJECTED: [&str; 5] = [
+        attribute::WORKFLOW,
+        attribute::STATUS,
+        attribute::CREATED_AT,
+        attribute::FAILED_STEPS,
+        attribute::COMPENSATIONS,
+    ];
+
     /// Reads the attributes that the index projects of the item of a task, or of a step. The index does not have the item's format, and an
     /// unreadable item must not hide the rest of its page. So an attribute that cannot be read gets its value from the item's
     /// position in the index.

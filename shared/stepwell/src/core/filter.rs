@@ -95,8 +95,8 @@ pub struct Cursor {
 }
 
 /// A position in a list that begins with the newest task: the list goes on with the tasks before this one. Ids are in the order in
-/// which they are made, and never change. So no task is listed twice or left out, whatever happens between two pages. Its text
-/// is opaque to clients.
+/// which they are made, and never change. So no task is listed twice, whatever happens between two pages, and a task that is in the
+/// index when the list passes its place is listed. Its text is opaque to clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Before(pub(crate) TaskId);
 

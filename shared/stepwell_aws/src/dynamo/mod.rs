@@ -132,13 +132,21 @@ impl DynamoTable {
         }
     }
 
-    /// Reads the items with these keys, consistently, in no particular order.
-    async fn batch_get(&self, mut waiting: Vec<AttributeItem>) -> Result<Vec<AttributeItem>, TableError> {
-        let mut found = Vec::new();
+    /// Reads the items with these keys, consistently, in no particular order: whole, or only these attributes of them.
+    async fn batch_get(
+        &self,
+        mut waiting: Vec<AttributeItem>,
+        only: Option<&[&str]>,
+    ) -> Result<Vec<AttributeItem>, TableError> {
+        let (mut found, mut placeholders) = (Vec::new(), Placeholders::default());
+        let projection = only.map(|names| placeholders.names(names));
+        let (names, _) = placeholders.into_maps();
         // DynamoDB may leave keys unprocessed, but it processes at least one of them.
         while !waiting.is_empty() {
             let rest = waiting.split_off(waiting.len().min(BATCH));
-            let keys = KeysAndAttributes::builder().set_keys(Some(waiting)).consistent_read(true).build();
+            let keys = KeysAndAttributes::builder().set_keys(Some(waiting)).consistent_read(true);
+            let keys = keys.set_projection_expression(projection.clone()).set_expression_attribute_names(names.clone());
+            let keys = keys.build();
             let keys = keys.map_err(|error| not_a_call("BatchGetItem", error))?;
             let answer = self.client.batch_get_item().request_items(&self.name, keys).send().await;
             let answer = answer.map_err(|error| call_failed("BatchGetItem", error))?;
@@ -280,7 +288,7 @@ impl Store for DynamoTable {
     async fn load(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, TableError> {
         let mut loaded = Loaded::untouched(steps.iter().copied());
         let keys = steps.iter().map(|step| Key::Step(task, (*step).to_owned())).chain([Key::Task(task)]);
-        for item in self.batch_get(keys.map(|of| key(&of)).collect()).await? {
+        for item in self.batch_get(keys.map(|of| key(&of)).collect(), None).await? {
             let sort_key = text(&item, SORT_KEY).to_owned();
             loaded.insert(task, &sort_key, value::item(item))?;
         }
@@ -361,10 +369,12 @@ impl Store for DynamoTable {
         Ok(found)
     }
 
-    /// Batches are read beside each other.
+    /// Batches are read beside each other. The tasks' contexts are not asked for.
     async fn entries(&self, tasks: &[TaskId]) -> Result<Vec<IndexEntry>, TableError> {
-        let batches =
-            tasks.chunks(BATCH).map(|tasks| self.batch_get(tasks.iter().map(|task| key(&Key::Task(*task))).collect()));
+        let keys = [PARTITION_KEY, SORT_KEY, attribute::STATUS_SHARD, attribute::LISTED_AT];
+        let only = [keys.as_slice(), IndexEntry::PROJECTED.as_slice()].concat();
+        let keys = |tasks: &[TaskId]| tasks.iter().map(|task| key(&Key::Task(*task))).collect();
+        let batches = tasks.chunks(BATCH).map(|tasks| self.batch_get(keys(tasks), Some(&only)));
         Ok(try_join_all(batches).await?.into_iter().flatten().filter_map(readable).collect())
     }
 }

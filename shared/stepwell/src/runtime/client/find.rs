@@ -3,6 +3,7 @@
 use super::Client;
 use crate::{
     core::{
+        codec::Unreadable,
         filter::{Before, Cursor, Filter},
         id::TaskId,
         index::{IndexEntry, IndexPosition, Page},
@@ -23,8 +24,8 @@ const PAGE: u16 = 100;
 /// How many entries one call reads in all, so that a filter that matches few tasks still answers in time.
 const MOST_READ: usize = 1_000;
 
-/// How long before its task is written an id is made, for most tasks.
-const START_TIME: Duration = Duration::from_secs(60);
+/// How long before its task is written an id is made, for all tasks but those whose start broke off and was repeated later.
+const START_TIME: Duration = Duration::from_secs(600);
 
 /// A page of found tasks.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,7 +100,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     /// found by a key as soon as it is written; the list of all is eventually consistent.
     ///
     /// The order is that of the ids. So a start that broke off and was repeated stands at the time of its first request, and a
-    /// list of all from a time a minute later leaves it out.
+    /// list of all from a time that is more than ten minutes later leaves it out.
     ///
     /// # Errors
     /// The store failed.
@@ -116,17 +117,21 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         // A value has few tasks, so there all are read.
         let from = filter.created_from.filter(|_| value.is_none());
         let first = from.map(|from| TaskId::first_at(from.before(START_TIME)));
-        let size = if filter.is_empty() { limit.try_into().unwrap_or(PAGE) } else { PAGE };
+        let size = u16::try_from(limit).unwrap_or(PAGE);
+        let size = if filter.is_empty() { size } else { size.max(PAGE) };
         let (mut tasks, mut read) = (Vec::new(), 0);
         while read < MOST_READ {
-            let found = match value {
+            let (found, read_to_end) = match value {
                 Some(value) => self.tasks_with(value, before, size).await?,
-                None => self.engine.newest(before, size).await?,
+                None => {
+                    let found = self.engine.newest(before, size).await?;
+                    let short = found.len() < usize::from(size);
+                    (found, short)
+                }
             };
-            let whole = found.len() < usize::from(size);
             let in_time: Vec<TaskId> =
                 found.iter().copied().filter(|task| first.is_none_or(|first| first <= *task)).collect();
-            let is_last = whole || in_time.len() < found.len();
+            let is_last = read_to_end || in_time.len() < found.len();
             read += in_time.len().max(1);
             let entries = self.engine.entries(&in_time).await?;
             let mut entries: BTreeMap<TaskId, IndexEntry> =
@@ -152,10 +157,27 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         Ok(TaskPage { tasks, next: Some(Before(before)) })
     }
 
-    /// At most `limit` tasks with this value before this one. Fewer are the last ones.
-    async fn tasks_with(&self, value: &SearchValue, before: TaskId, limit: u16) -> Result<Vec<TaskId>, TableError> {
-        let Some(from) = before.previous() else { return Ok(Vec::new()) };
-        self.engine.range(&value.key(from), limit).await?.iter().map(|item| Ok(task_found(item)?)).collect()
+    /// At most `limit` tasks with this value before this one, and whether they are the last ones.
+    async fn tasks_with(
+        &self,
+        value: &SearchValue,
+        before: TaskId,
+        limit: u16,
+    ) -> Result<(Vec<TaskId>, bool), TableError> {
+        let Some(from) = before.previous() else { return Ok((Vec::new(), true)) };
+        let items = self.engine.range(&value.key(from), limit).await?;
+        let mut unreadable = None;
+        let mut leave_out = |error: Unreadable| {
+            tracing::error!(%error, "a search key is left out");
+            unreadable = Some(error);
+        };
+        let found: Vec<TaskId> =
+            items.iter().filter_map(|item| task_found(item).map_err(&mut leave_out).ok()).collect();
+        match unreadable {
+            // The list could not go on after them.
+            Some(error) if found.is_empty() => Err(error.into()),
+            _ => Ok((found, items.len() < usize::from(limit))),
+        }
     }
 
     async fn matches(&self, filter: &Filter, entry: &IndexEntry) -> Result<bool, TableError> {
