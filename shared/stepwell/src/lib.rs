@@ -155,7 +155,7 @@ pub mod testing;
 pub use core::{
     bulk::{BulkAction, BulkId, BulkRecord, BulkState, Pace},
     codes::ErrorCode,
-    filter::{Before, Cursor, Filter, NotACursor},
+    filter::{Before, Cursor, Filter, NotACursor, StepFilter},
     id::{IdempotencyKey, NotAKey, NotATaskId, TaskId},
     search::SearchValue,
     timestamp::{NotATimestamp, Timestamp},
@@ -165,7 +165,7 @@ pub use ports::{CallError, FailureKind, Runtime};
 pub use runtime::{
     client::{
         ActionError, Actor, BulkCount, BulkError, BulkRequest, Client, InvalidActor, ManualResult, NewBulk,
-        PendingStart, RUN_NOW_PAUSE, StartError, Started, Summary, TaskPage,
+        PendingStart, RUN_NOW_PAUSE, StartError, Started, StepSummary, Summary, TaskPage,
     },
     error::EngineError,
     result_types::ResultTypes,

@@ -226,6 +226,9 @@ pub struct Filter {
     /// The code of the error of a failed step
     #[arg(long, value_name = "CODE", help_heading = "Filter")]
     error_code: Option<String>,
+    /// A step or compensation and its state, such as process_payment:retrying; --error-code is then its last error's
+    #[arg(long, value_name = "STEP:STATE", help_heading = "Filter")]
+    step: Option<String>,
     /// Whether they are compensated: true or false
     #[arg(long, value_name = "true|false", help_heading = "Filter")]
     compensated: Option<bool>,
@@ -252,6 +255,7 @@ impl Filter {
             ("workflow", &self.workflow),
             ("failed_step", &self.failed_step),
             ("error_code", &self.error_code),
+            ("step", &self.step),
             ("compensated", &compensated),
             ("needs", &self.needs),
             ("created_from", &self.created_from),

@@ -1,6 +1,6 @@
 //! The texts for people.
 
-use super::answers::{Attempt, Bulk, Graph, ListedTask, Node, Step, StepError, Task, TaskResult};
+use super::answers::{Attempt, Bulk, Graph, ListedStep, ListedTask, Node, Step, StepError, Task, TaskResult};
 use std::fmt::{self, Display, Formatter};
 
 /// A task in a list: one row.
@@ -10,6 +10,12 @@ impl Display for ListedTask {
         write!(f, "{task_id}  {created_at}  {status:<17}  {workflow}")?;
         if !self.failed_steps.is_empty() {
             write!(f, "  failed: {}", self.failed_steps.join(", "))?;
+        }
+        if let Some(ListedStep { name, state, attempt, error_code, next_retry_at }) = &self.step {
+            write!(f, "  {name}: {state}, attempt {attempt}")?;
+            for more in [error_code, next_retry_at].into_iter().flatten() {
+                write!(f, ", {more}")?;
+            }
         }
         match (self.compensated, self.needs_person) {
             (true, _) => f.write_str("  compensated"),

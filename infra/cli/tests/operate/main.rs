@@ -33,6 +33,13 @@ fn list_and_show_print_tasks_for_people_and_the_answers_of_the_api_as_json() {
     assert!(rows[1].contains("  failed: process_payment"), "{rows:?}");
     let failed = shop.operate(&["list", "--status", "error", "--failed-step", "process_payment"]).expect(0);
     assert_eq!(failed.stdout.lines().count(), 1);
+    let failed =
+        shop.operate(&["list", "--step", "process_payment:error", "--error-code", "PAYMENT_DECLINED"]).expect(0);
+    assert!(failed.stdout.contains("  process_payment: error, attempt 1, PAYMENT_DECLINED\n"), "{failed:?}");
+    let number = shop.operate(&["show", &bought, "--json"]).expect(0).json();
+    let number = number["steps"].as_array().unwrap().iter().find_map(|step| step["result"]["order_number"].as_str());
+    let found = shop.operate(&["list", "--key", &format!("order_number:{}", number.unwrap())]).expect(0);
+    assert!(found.stdout.starts_with(&bought) && found.stdout.lines().count() == 1, "{found:?}");
     shop.operate(&["list", "--needs", "person"]).expect(0).says("0 tasks");
     assert_eq!(shop.operate(&["list", "--limit", "1"]).expect(0).stdout.lines().count(), 1);
     let listed = shop.operate(&["list", "--json"]).expect(0).json();

@@ -203,6 +203,16 @@ fn graph(plan: &Plan, names: Vec<String>, waits_for: Option<BTreeMap<String, Vec
 }
 
 impl StepRecord {
+    /// The attributes that tell how a step stands. A record that is read of these alone has nothing else.
+    pub const SUMMARIZED: [&str; 6] = [
+        attribute::V,
+        attribute::NEEDS,
+        attribute::STATE,
+        attribute::ATTEMPT,
+        attribute::ERROR,
+        attribute::NEXT_RETRY_AT,
+    ];
+
     /// Reads a step's item. An empty item is an untouched step.
     ///
     /// # Errors

@@ -254,11 +254,15 @@ fn start_after(place: &IndexPosition) -> AttributeItem {
     keys
 }
 
+/// The key of an item of a task or of a step.
+fn key_of(item: &AttributeItem) -> Result<Key, Unreadable> {
+    let pk = text(item, PARTITION_KEY);
+    let key = Key::task_of(pk).and_then(|task| Key::of_task(task, text(item, SORT_KEY)));
+    key.ok_or_else(|| Unreadable { key: pk.to_owned(), cause: "not the key of a task or of a step".to_owned() })
+}
+
 fn listed(item: AttributeItem) -> Result<IndexEntry, Unreadable> {
-    let pk = text(&item, PARTITION_KEY);
-    let key = Key::task_of(pk).and_then(|task| Key::of_task(task, text(&item, SORT_KEY)));
-    let not_a_task = || Unreadable { key: pk.to_owned(), cause: "not the key of a task or of a step".to_owned() };
-    IndexEntry::from_item(&key.ok_or_else(not_a_task)?, &value::item(item))
+    IndexEntry::from_item(&key_of(&item)?, &value::item(item))
 }
 
 /// Reports an entry that cannot be read, so that it is left out.
@@ -369,12 +373,11 @@ impl Store for DynamoTable {
         Ok(found)
     }
 
-    /// Batches are read beside each other. The tasks' contexts are not asked for.
-    async fn entries(&self, tasks: &[TaskId]) -> Result<Vec<IndexEntry>, TableError> {
-        let keys = [PARTITION_KEY, SORT_KEY, attribute::STATUS_SHARD, attribute::LISTED_AT];
-        let only = [keys.as_slice(), IndexEntry::PROJECTED.as_slice()].concat();
-        let keys = |tasks: &[TaskId]| tasks.iter().map(|task| key(&Key::Task(*task))).collect();
-        let batches = tasks.chunks(BATCH).map(|tasks| self.batch_get(keys(tasks), Some(&only)));
-        Ok(try_join_all(batches).await?.into_iter().flatten().filter_map(readable).collect())
+    /// Batches are read beside each other. Nothing but the attributes is asked for.
+    async fn read_all(&self, keys: &[Key], attributes: &[&'static str]) -> Result<Vec<(Key, Item)>, TableError> {
+        let only = [&[PARTITION_KEY, SORT_KEY], attributes].concat();
+        let batches = keys.chunks(BATCH).map(|keys| self.batch_get(keys.iter().map(key).collect(), Some(&only)));
+        let found = try_join_all(batches).await?.into_iter().flatten();
+        found.map(|item| Ok((key_of(&item)?, value::item(item)))).collect()
     }
 }

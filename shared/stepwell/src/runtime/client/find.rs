@@ -7,8 +7,10 @@ use crate::{
         filter::{Before, Cursor, Filter},
         id::TaskId,
         index::{IndexEntry, IndexPosition, Page},
+        item::{Item, Key, attribute},
+        record::StepRecord,
         search::{SearchValue, task_found},
-        state::TaskStatus,
+        state::{StepState, TaskStatus},
         timestamp::Timestamp,
     },
     ports::{Queue, Runtime, Store, TableError},
@@ -51,12 +53,36 @@ pub struct Summary {
     pub failed_steps: BTreeSet<String>,
     /// Whether the task [waits for a person](crate::core::index::IndexEntry::needs_person).
     pub needs_person: bool,
+    /// The step that the filter names.
+    pub step: Option<StepSummary>,
 }
 
-impl From<IndexEntry> for Summary {
-    fn from(entry: IndexEntry) -> Self {
+/// How a step of a found task stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepSummary {
+    /// The name.
+    pub name: String,
+    /// The state.
+    pub state: StepState,
+    /// The number of the last attempt.
+    pub attempt: u32,
+    /// The code of the last error.
+    pub error_code: Option<String>,
+    /// The time before which a retry is not attempted.
+    pub next_retry_at: Option<Timestamp>,
+}
+
+impl Summary {
+    fn of(entry: IndexEntry, step: Option<StepRecord>) -> Self {
         let IndexEntry { place, workflow, status, created_at, failed_steps, needs_person } = entry;
-        Self { task_id: place.task, workflow, status, created_at, failed_steps, needs_person }
+        let step = step.map(|StepRecord { name, state, attempt, error, next_retry_at, .. }| StepSummary {
+            name,
+            state,
+            attempt,
+            error_code: error.map(|error| error.code),
+            next_retry_at,
+        });
+        Self { task_id: place.task, workflow, status, created_at, failed_steps, needs_person, step }
     }
 }
 
@@ -80,11 +106,9 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             let listed = self.engine.list(&page).await?;
             read += listed.len().max(1);
             let whole = listed.len() < usize::from(PAGE);
-            for listed in listed {
-                after = Some((listed.place.at, listed.place.task));
-                if self.matches(filter, &listed).await? {
-                    tasks.push(listed.into());
-                }
+            for Judged { place, found } in self.judge(filter, listed).await? {
+                after = Some((place.at, place.task));
+                tasks.extend(found);
                 if tasks.len() >= limit {
                     return Ok(TaskPage { tasks, next: Some(Cursor { part, after }) });
                 }
@@ -133,16 +157,11 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
                 found.iter().copied().filter(|task| first.is_none_or(|first| first <= *task)).collect();
             let is_last = read_to_end || in_time.len() < found.len();
             read += in_time.len().max(1);
-            let entries = self.engine.entries(&in_time).await?;
-            let mut entries: BTreeMap<TaskId, IndexEntry> =
-                entries.into_iter().map(|entry| (entry.place.task, entry)).collect();
+            let judged = self.judge(filter, self.entries(&in_time).await?).await?;
+            let mut judged: BTreeMap<TaskId, Judged> = judged.into_iter().map(|one| (one.place.task, one)).collect();
             for task in &in_time {
                 before = *task;
-                if let Some(entry) = entries.remove(task)
-                    && self.matches(filter, &entry).await?
-                {
-                    tasks.push(entry.into());
-                }
+                tasks.extend(judged.remove(task).and_then(|one| one.found));
                 if tasks.len() >= limit {
                     break;
                 }
@@ -180,17 +199,43 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         }
     }
 
-    async fn matches(&self, filter: &Filter, entry: &IndexEntry) -> Result<bool, TableError> {
-        Ok(filter.fits(entry) && self.has_error(entry, filter.error_code.as_deref()).await?)
+    /// Judges the entries of a page, in their order. The steps that this takes are read together.
+    async fn judge(&self, filter: &Filter, entries: Vec<IndexEntry>) -> Result<Vec<Judged>, TableError> {
+        let fitting = entries.iter().filter(|entry| filter.fits(entry));
+        let steps = fitting.flat_map(|entry| filter.steps_of(entry).map(|step| (entry.place.task, step.to_owned())));
+        let keys: Vec<Key> = steps.map(|(task, step)| Key::Step(task, step)).collect();
+        let mut steps: BTreeMap<TaskId, Vec<StepRecord>> = BTreeMap::new();
+        if !keys.is_empty() {
+            for (key, item) in self.engine.read_all(&keys, &StepRecord::SUMMARIZED).await? {
+                let Key::Step(task, name) = key else { continue };
+                match StepRecord::from_item(task, &name, item) {
+                    Ok(step) => steps.entry(task).or_default().push(step),
+                    Err(error) => tracing::error!(%error, "an unreadable step is left out"),
+                }
+            }
+        }
+        let asks_steps = filter.step.is_some() || filter.error_code.is_some();
+        let judged = entries.into_iter().map(|entry| {
+            let place = entry.place.clone();
+            let step = steps.remove(&place.task).into_iter().flatten().find(|step| filter.fits_step(step));
+            let fits = filter.fits(&entry) && (step.is_some() || !asks_steps);
+            Judged { place, found: fits.then(|| Summary::of(entry, step.filter(|_| filter.step.is_some()))) }
+        });
+        Ok(judged.collect())
     }
 
-    async fn has_error(&self, listed: &IndexEntry, code: Option<&str>) -> Result<bool, TableError> {
-        let Some(code) = code else { return Ok(true) };
-        let failed: BTreeSet<&str> = listed.failed_steps.iter().map(String::as_str).collect();
-        if failed.is_empty() {
-            return Ok(false);
-        }
-        let steps = self.engine.shown_steps(listed.place.task, &failed).await?.steps;
-        Ok(steps.values().any(|step| step.error.as_ref().is_some_and(|error| error.code == code)))
+    /// Reads the own items of these tasks. One that does not exist is left out, and so is one that cannot be read.
+    async fn entries(&self, tasks: &[TaskId]) -> Result<Vec<IndexEntry>, TableError> {
+        let keys: Vec<Key> = tasks.iter().copied().map(Key::Task).collect();
+        let attributes = [&[attribute::STATUS_SHARD, attribute::LISTED_AT], IndexEntry::PROJECTED.as_slice()].concat();
+        let unreadable = |error: &Unreadable| tracing::error!(%error, "an unreadable task is left out");
+        let read = |(key, item): (Key, Item)| IndexEntry::from_item(&key, &item).inspect_err(unreadable).ok();
+        Ok(self.engine.read_all(&keys, &attributes).await?.into_iter().filter_map(read).collect())
     }
+}
+
+/// An entry of a page, and whether it is found.
+struct Judged {
+    place: IndexPosition,
+    found: Option<Summary>,
 }

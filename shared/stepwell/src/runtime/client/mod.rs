@@ -6,7 +6,7 @@ mod find;
 mod operate;
 
 pub use bulk::{BulkCount, BulkError, BulkRequest, NewBulk, SAMPLE};
-pub use find::{Summary, TaskPage};
+pub use find::{StepSummary, Summary, TaskPage};
 pub use operate::{ActionError, Actor, InvalidActor, ManualResult, RUN_NOW_PAUSE};
 
 use crate::{
