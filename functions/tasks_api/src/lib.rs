@@ -5,6 +5,7 @@
 //! routes.
 
 mod act;
+mod analytics;
 mod bulk;
 mod error;
 mod filter;
@@ -56,6 +57,7 @@ where
         .route("/orders/{order_id}/resend", post(resend::resend::<O, M, S, Q, A>))
         .with_state(Arc::new(OrderDesk { orders, mailer, engine: engine.clone() }));
     let of_tasks = Router::new()
+        .route("/analytics", get(analytics::analytics::<S, Q, A>))
         .route("/tasks", get(list::list::<S, Q, A>))
         .route("/tasks/bulk", get(bulk::list::<S, Q, A>).post(bulk::start::<S, Q, A>))
         .route("/tasks/bulk/{bulk_id}", get(bulk::show::<S, Q, A>))

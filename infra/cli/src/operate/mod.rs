@@ -3,6 +3,7 @@
 //! `target` finds the API, `api` asks it, `answers` are its answers, and `render` makes texts of them. Data goes to stdout, everything
 //! else to stderr.
 
+mod analytics;
 mod answers;
 mod api;
 mod aws;
@@ -72,6 +73,14 @@ pub enum Command {
         /// In Mermaid's words, for a page that draws it
         #[arg(long, conflicts_with = "json")]
         mermaid: bool,
+        #[command(flatten)]
+        to: Common,
+    },
+    /// Show figures of the newest tasks: how they end, and how long each step runs and waits
+    #[command(after_long_help = EXIT_CODES)]
+    Analytics {
+        #[command(flatten)]
+        of: analytics::Options,
         #[command(flatten)]
         to: Common,
     },
@@ -297,6 +306,7 @@ async fn perform(root: Option<&Path>, command: &Command) -> Result<(), Failure> 
         Command::Show { task, to } => tasks::show(&api(to).await?, task, to.json).await,
         Command::Watch { task, every, to } => watch::watch(&api(to).await?, task.as_deref(), *every, to.json).await,
         Command::Graph { task, mermaid, to } => tasks::graph(&api(to).await?, task, *mermaid, to.json).await,
+        Command::Analytics { of, to } => analytics::show(&api(to).await?, of, to.json).await,
         Command::Demo { target } => {
             let customers = target.customers(root).await?;
             checkout_demo::play(&customers).await.map_err(|error| match error {
@@ -332,6 +342,7 @@ impl Command {
             | Self::Show { to, .. }
             | Self::Watch { to, .. }
             | Self::Graph { to, .. }
+            | Self::Analytics { to, .. }
             | Self::Bulk { to, .. }
             | Self::Results { to, .. }
             | Self::Stop { to, .. }

@@ -61,6 +61,28 @@ fn list_and_show_print_tasks_for_people_and_the_answers_of_the_api_as_json() {
 }
 
 #[test]
+fn analytics_print_a_table_of_the_steps_or_the_answer_of_the_api() {
+    let shop = Shop::start();
+    shop.operate(&["analytics"]).expect(0).prints("0 tasks\n");
+    let bought = shop.buy("success");
+    shop.buy("card_declined");
+    let shown = shop.operate(&["analytics"]).expect(0).prints("2 tasks, started ");
+    for text in [
+        "commerce/checkout: 2 tasks: 1 complete, 1 error\n",
+        "of the ended ones 50.0 % are complete, and 50.0 % failed\n",
+        &format!("slowest: {bought} ("),
+    ] {
+        assert!(shown.stdout.contains(text), "{text}: {shown:?}");
+    }
+    let row = shown.stdout.lines().find(|line| line.starts_with("process_payment ")).unwrap();
+    let words: Vec<&str> = row.split_whitespace().collect();
+    assert_eq!((&words[1..5], &words[11..]), (&["2", "2", "0", "1"][..], &["1", "PAYMENT_DECLINED"][..]), "{row}");
+    let one = shop.operate(&["analytics", "--tasks", "1", "--json"]).expect(0).json();
+    assert_eq!(one["workflows"][0]["statuses"], json!({"error": 1}));
+    shop.operate(&["analytics", "--tasks", "2000"]).expect(1).says("tasks");
+}
+
+#[test]
 fn graph_is_printed_as_text_in_mermaid_and_as_json() {
     let shop = Shop::start();
     let task = shop.buy("card_declined");

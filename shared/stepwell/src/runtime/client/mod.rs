@@ -1,10 +1,12 @@
 //! The client: starts and shows tasks. `operate` has the actions of operators, `find` the search, `bulk` the start of actions on
-//! many tasks.
+//! many tasks, `analytics` figures of many tasks.
 
+mod analytics;
 mod bulk;
 mod find;
 mod operate;
 
+pub use analytics::MOST_SAMPLED;
 pub use bulk::{BulkCount, BulkError, BulkRequest, NewBulk, SAMPLE};
 pub use find::{StepSummary, Summary, TaskPage};
 pub use operate::{ActionError, Actor, InvalidActor, ManualResult, RUN_NOW_PAUSE};
