@@ -17,6 +17,7 @@ use stepwell::{
         breaker::{self, Breaker, Open},
         format::READS,
         index::{IndexEntry, IndexPartition, IndexPosition, Page, move_in_index},
+        item::Item,
         message::StepQueue,
         plan::{Plan, StepPlan},
         record::{Action, ActionKind, KeyRecord},
