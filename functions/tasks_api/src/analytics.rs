@@ -24,8 +24,8 @@ pub(crate) struct AnalyticsView {
 }
 
 /// What the figures are of.
-const METHOD: &str = "Computed now from the audit trails of the newest tasks that match, as many as `tasks` says. Percentiles by nearest \
-                      rank. An audit trail keeps the first and the last attempts of a step; the times of those between are not in `run_ms`.";
+const METHOD: &str = "Computed now from the audit trails of the newest tasks that match, as many as `tasks` says, found among the newest \
+                      5,000 or so. `or_more` says whether there may be more. Percentiles by nearest rank. An audit trail keeps the first and the last attempts of a step; the times of those between are not in `run_ms`.";
 
 /// Computes figures of the newest tasks: at most `tasks` of them, of a `workflow`, started in a time.
 pub(crate) async fn analytics<S: Store, Q: Queue, A: Runtime>(

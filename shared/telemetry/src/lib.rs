@@ -1,8 +1,9 @@
 //! What a host of Stepwell tells while it runs. Both hosts, Lambda and one machine, write the same log lines.
 //!
 //! A line is one JSON object: `timestamp`, `level`, `message`, and the fields of the event and of the spans around it, each at the top level and
-//! each once. The engine opens a span for each delivery of a message, so every line that is written meanwhile, whoever writes it, says of which
-//! `task_id`, `workflow`, `step` and `attempt` it is.
+//! each once. The engine opens a span for each delivery of a message. So every line that the delivery's own thread writes meanwhile, in whatever
+//! crate, has its `workflow`, `step` and `message_id`, its `task_id` once the message is read, and its `attempt` once one has begun. A thread
+//! of its own, as of a blocking call, has no span, and neither has a host whose log level silences the target `stepwell`.
 
 mod fields;
 

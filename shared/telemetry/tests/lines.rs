@@ -4,12 +4,14 @@
 
 use serde_json::{Map, Value, json};
 use std::{
+    collections::BTreeSet,
     io,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 use stepwell::{
-    Workflow, permanent, retryable,
-    testing::{Harness, Returns, StepFault},
+    Context, Step, StepContext, StepError, Workflow, permanent, retryable,
+    testing::{Harness, StepFault},
 };
 use tracing::{Span, field::Empty, subscriber::DefaultGuard};
 use tracing_subscriber::{filter::LevelFilter, layer::SubscriberExt, util::SubscriberInitExt};
@@ -99,32 +101,64 @@ const WORKFLOW: &str = "
       - { name: pay, compensation: { name: refund } }
       - { name: ship, depends_on_step: pay }";
 
-/// Every line of a delivery, also those of what a worker calls, says of which attempt it is. One line tells its outcome.
+/// A handler that logs before and after it waits.
+#[derive(Clone)]
+struct Talks;
+
+impl Step for Talks {
+    type Input = Context<Value>;
+    type Output = Value;
+
+    async fn run(&self, _: Context<Value>, ctx: &StepContext) -> Result<Value, StepError> {
+        tracing::info!(of = %ctx.task_id, attempt_of = ctx.attempt, "before");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        tracing::info!(of = %ctx.task_id, attempt_of = ctx.attempt, "after");
+        Ok(json!({}))
+    }
+}
+
+/// Also those of a handler, and while others are delivered beside it. One line tells the outcome of an attempt.
 #[tokio::test(start_paused = true)]
 async fn every_line_of_a_delivery_says_of_which_attempt_it_is() {
     let (written, _guard) = Written::new();
-    let harness = Harness::new(Workflow::from_yaml(WORKFLOW).unwrap()).with_all(Returns("{}"));
+    let harness = Harness::new(Workflow::from_yaml(WORKFLOW).unwrap()).with_all(Talks);
     harness.fail("pay", [StepFault::Error(retryable("BANK_BUSY", "call again")), StepFault::Panic]);
-    harness.fail("ship", [StepFault::Error(permanent("NO_LORRY", "none is left"))]);
-    let task = harness.start(&json!({})).await.unwrap();
+    let [task, other] = [harness.start(&json!({})).await.unwrap(), harness.start(&json!({})).await.unwrap()];
     harness.run(task).await.unwrap();
+    harness.run(other).await.unwrap();
+    harness.fail("ship", [StepFault::Error(permanent("NO_LORRY", "none is left"))]);
+    let failed = harness.start(&json!({})).await.unwrap();
+    harness.run(failed).await.unwrap();
     let lines = written.lines();
-    let of_a_delivery: Vec<_> = lines.iter().filter(|line| line.contains_key("step")).collect();
-    for line in &of_a_delivery {
-        assert_eq!((&line["task_id"], &line["workflow"]), (&json!(task), &json!("checkout")), "{line:?}");
-        assert!(line["attempt"].as_u64().is_some_and(|attempt| attempt > 0), "{line:?}");
+    let told = |message: &str| lines.iter().filter(|line| line["message"] == message).collect::<Vec<_>>();
+    let (before, after, ended) = (told("before"), told("after"), told("attempt ended"));
+    assert_eq!(
+        (before.len(), after.len()),
+        (7, 7),
+        "two failed attempts did not come to the handler, and the last one of `ship`"
+    );
+    for line in before.into_iter().chain(after) {
+        assert_eq!((&line["task_id"], &line["attempt"]), (&line["of"], &line["attempt_of"]), "{line:?}");
     }
-    let ended = of_a_delivery.iter().filter(|line| line["message"] == "attempt ended");
-    let outcome = |line: &&&Map<String, Value>| {
-        let [step, attempt, state, code] = ["step", "attempt", "state", "code"].map(|name| line.get(name).cloned());
-        json!([step, attempt, state, code])
-    };
-    let expected = [
-        json!(["pay", 1, "retrying", "BANK_BUSY"]),
-        json!(["pay", 2, "retrying", "PANIC"]),
-        json!(["pay", 3, "complete", null]),
-        json!(["ship", 1, "error", "NO_LORRY"]),
-        json!(["refund", 1, "complete", null]),
-    ];
-    assert_eq!(ended.map(|line| outcome(&line)).collect::<Vec<_>>(), expected);
+    for line in &ended {
+        let has = ["task_id", "step", "message_id", "attempt"].map(|name| line.contains_key(name));
+        assert_eq!((has, &line["workflow"]), ([true; 4], &json!("checkout")), "{line:?}");
+    }
+    let outcomes: BTreeSet<String> = ended
+        .iter()
+        .map(|line| {
+            let [step, state, code] =
+                ["step", "state", "code"].map(|name| line.get(name).and_then(Value::as_str).unwrap_or("-"));
+            format!("{step} {} {state} {code}", line["attempt"])
+        })
+        .collect();
+    for outcome in [
+        "pay 1 retrying BANK_BUSY",
+        "pay 1 retrying PANIC",
+        "pay 2 complete -",
+        "ship 1 error NO_LORRY",
+        "refund 1 complete -",
+    ] {
+        assert!(outcomes.contains(outcome), "{outcome}: {outcomes:?}");
+    }
 }

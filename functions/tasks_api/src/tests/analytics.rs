@@ -2,7 +2,14 @@
 
 use super::*;
 use std::time::Duration;
-use stepwell::{core::state::StepState, retryable};
+use stepwell::{
+    core::{
+        item::{Key, attribute},
+        state::StepState,
+        transition::Change,
+    },
+    retryable,
+};
 
 #[tokio::test(start_paused = true)]
 async fn figures_tell_how_tasks_end_and_how_long_their_steps_run_and_wait() {
@@ -50,8 +57,19 @@ async fn figures_tell_how_tasks_end_and_how_long_their_steps_run_and_wait() {
 
     let since = api.get(&format!("/analytics?created_from={began}")).await.body();
     assert_eq!(since["workflows"][0]["statuses"], json!({"in_progress": 1}));
-    assert_eq!(api.get("/analytics?tasks=2").await.body()["tasks"], 2);
+    let two = api.get("/analytics?tasks=2").await.body();
+    assert_eq!((&two["tasks"], &two["or_more"], &figures["or_more"]), (&json!(2), &json!(true), &json!(false)));
     assert_eq!(api.get("/analytics?workflow=tests/other").await.body()["tasks"], 0);
     assert_eq!(api.get("/analytics?tasks=1001").await.status, 422);
     assert!(api.get(&format!("/tasks/{waits}")).await.status == 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn task_of_a_newer_version_is_left_out_and_counted() {
+    let api = Api::new();
+    api.started().await;
+    let newer = api.started().await;
+    api.0.memory().store.force(Key::Task(newer), vec![Change::Set(attribute::NEEDS, 99.into())]).unwrap();
+    let figures = api.get("/analytics").await.body();
+    assert_eq!((&figures["tasks"], &figures["left_out"]), (&json!(1), &json!(1)), "{figures}");
 }

@@ -2,7 +2,16 @@
 
 use super::*;
 use std::{collections::BTreeSet, time::Duration};
-use stepwell::{Timestamp, core::state::StepState, retryable, testing::VirtualClock};
+use stepwell::{
+    Timestamp,
+    core::{
+        state::StepState,
+        step::{self, ClaimRequest},
+    },
+    ports::Store,
+    retryable,
+    testing::VirtualClock,
+};
 use test_case::test_case;
 
 /// The ids of the tasks in a list.
@@ -102,15 +111,31 @@ async fn tasks_are_found_by_the_state_of_a_step() {
     ] {
         assert_eq!(in_order(&found(query).await), expected, "{query}");
     }
-    let mut step = found("step=pay:retrying").await["tasks"][0]["step"].take();
-    assert!(step["next_retry_at"].take().is_string(), "{step}");
+    let mut shown = found("step=pay:retrying").await["tasks"][0]["step"].take();
+    assert!(shown["next_retry_at"].take().is_string(), "{shown}");
     let expected = json!({
         "name": "pay", "state": "retrying", "attempt": 1, "error_code": "BANK_BUSY", "next_retry_at": null,
     });
-    assert_eq!(step, expected);
+    assert_eq!(shown, expected);
     api.0.run(fresh).await.unwrap();
     assert_eq!(in_order(&found("step=pay:complete").await), [fresh]);
-    for wrong in ["pay", "pay:pending", ":retrying", "pay:"] {
+    // An attempt runs on when its task is cancelled.
+    let api = Api::of(&WORKFLOW.replace("compensate_after_seconds: 60", "compensate: manual"));
+    let found = async |query: &str| api.get(&format!("/tasks?{query}")).await.body();
+    let running = api.started().await;
+    let claim = ClaimRequest {
+        task: running,
+        step: "pay",
+        owner: "r/m",
+        now: api.0.now(),
+        lease_until: api.0.now() + Duration::from_secs(30),
+    };
+    assert!(api.0.memory().apply(&step::claim(&claim)).await.unwrap().is_written());
+    api.act(running, "cancel").await;
+    assert_eq!(in_order(&found("step=pay:in_progress").await), [running]);
+    assert_eq!(in_order(&found("step=pay:in_progress&status=cancelled").await), [running]);
+    let long = "s".repeat(1_100);
+    for wrong in ["pay", "pay:pending", ":retrying", "pay:", &format!("{long}:retrying")] {
         let answer = api.get(&format!("/tasks?step={wrong}")).await;
         let (status, body) = (answer.status, answer.body().to_string());
         assert!(

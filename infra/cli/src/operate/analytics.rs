@@ -29,6 +29,8 @@ pub struct Options {
 #[derive(Deserialize)]
 struct Analytics {
     tasks: usize,
+    left_out: usize,
+    or_more: bool,
     started: Option<Times>,
     started_per_minute: Option<f64>,
     workflows: Vec<Workflow>,
@@ -99,6 +101,12 @@ impl Display for Analytics {
         }
         if let Some(rate) = self.started_per_minute {
             write!(f, ", {rate} a minute")?;
+        }
+        if self.or_more {
+            f.write_str("; there may be more")?;
+        }
+        if self.left_out > 0 {
+            write!(f, "; left out, because this version cannot read them: {}", self.left_out)?;
         }
         f.write_str("\n")?;
         self.workflows.iter().try_for_each(|workflow| workflow.fmt(f))

@@ -10,6 +10,7 @@ use crate::core::{
     state::{StepState, TaskStatus},
     timeline::{What, timeline},
     timestamp::Timestamp,
+    trail::LOST,
 };
 use serde::{Serialize, Serializer};
 use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
@@ -22,6 +23,7 @@ const SLOWEST: usize = 5;
 pub struct Sample {
     times: Option<(Timestamp, Timestamp)>,
     tasks: u32,
+    left_out: u32,
     workflows: BTreeMap<String, Workflow>,
 }
 
@@ -51,6 +53,10 @@ struct Step {
 pub struct Analytics {
     /// The number of tasks in the sample.
     pub tasks: u32,
+    /// The number of tasks that are left out, because they cannot be read or a newer version wrote them.
+    pub left_out: u32,
+    /// Whether there may be more tasks that match.
+    pub or_more: bool,
     /// When the first and the last one of them were started.
     pub started: Option<Times>,
     /// How many were started a minute between these two times; `null` of fewer than two tasks.
@@ -115,9 +121,10 @@ pub struct StepFigures {
     /// The time that an attempt ran, in milliseconds. A lost attempt is not counted: nobody knows when it ended.
     pub run_ms: Spread,
     /// The time that it waited in one task, in milliseconds: for its messages, between its attempts, and for a redrive. A task in which it
-    /// still waits is not counted.
+    /// still waits is not counted, and neither is a compensation that waits for no other: when it could begin is not stored.
     pub wait_ms: Spread,
-    /// The number of attempts that ended in an error, by its code.
+    /// The number of attempts that ended in an error, by its code; `others` are attempts that the audit trail has without their codes. A step
+    /// that failed without an attempt is counted by the code of its error.
     pub codes: BTreeMap<String, u32>,
 }
 
@@ -179,19 +186,33 @@ impl Sample {
                 *waited = waited.zip(span.until).map(|(waited, until)| waited + until.since(span.from));
             }
         }
-        for record in snapshot.steps.iter().chain(&snapshot.compensations) {
+        for record in &snapshot.steps {
             workflow.add(record, waits.get(&*record.name).copied().unwrap_or(Some(Duration::ZERO)));
+        }
+        for record in &snapshot.compensations {
+            // When the compensation of a task began is not stored, so the first wait of one that waits for no other is not known.
+            let plan = task.compensations.iter().flatten().find(|plan| plan.name == record.name);
+            let is_known = plan.is_some_and(|plan| !plan.depends_on.is_empty());
+            let waited = waits.get(&*record.name).copied().unwrap_or(Some(Duration::ZERO));
+            workflow.add(record, waited.filter(|_| is_known));
         }
     }
 
-    /// The figures.
-    pub fn figures(self) -> Analytics {
+    /// Leaves a task out.
+    pub fn leave_out(&mut self) {
+        self.left_out += 1;
+    }
+
+    /// The figures. `or_more` says whether there may be more tasks that match.
+    pub fn figures(self, or_more: bool) -> Analytics {
         let started_per_minute = self.times.and_then(|(first, last)| {
             let minutes = last.since(first).as_secs_f64() / 60.0;
             (minutes > 0.0).then(|| rounded(f64::from(self.tasks.saturating_sub(1)) / minutes))
         });
         Analytics {
             tasks: self.tasks,
+            left_out: self.left_out,
+            or_more,
             started: self.times.map(|(first, last)| Times { first, last }),
             started_per_minute,
             workflows: self.workflows.into_iter().map(|(name, workflow)| workflow.figures(name)).collect(),
@@ -209,10 +230,16 @@ impl Workflow {
                 self.steps.len() - 1
             }
         };
-        let Some((_, step)) = self.steps.get_mut(number).filter(|_| record.attempt > 0) else { return };
+        let Some((_, step)) = self.steps.get_mut(number) else { return };
+        step.failed += u32::from(record.state == StepState::Error);
+        if record.attempt == 0 {
+            // It failed without an attempt, as after a deadline. No attempt has its error.
+            let failed = record.error.as_ref().filter(|_| record.state == StepState::Error);
+            failed.into_iter().for_each(|error| *step.codes.entry(error.code.clone()).or_default() += 1);
+            return;
+        }
         step.tasks += 1;
         step.attempts += record.attempt;
-        step.failed += u32::from(record.state == StepState::Error);
         step.waits.extend(waited);
         for attempt in record.all_attempts() {
             let ended = attempt.finished_at.filter(|_| attempt.outcome != Outcome::Lost);
@@ -221,9 +248,8 @@ impl Workflow {
                 *step.codes.entry(error.code).or_default() += 1;
             }
         }
-        for (code, count) in &record.omitted_attempts {
-            *step.codes.entry(code.clone()).or_default() += count;
-        }
+        let omitted = record.omitted_attempts.iter().filter(|(code, _)| *code != LOST);
+        omitted.for_each(|(code, count)| *step.codes.entry(code.clone()).or_default() += count);
     }
 
     fn figures(mut self, workflow: String) -> WorkflowFigures {
@@ -264,6 +290,7 @@ fn rounded(figure: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{core::record::Failure, testing::fixtures::snapshot};
     use std::iter::repeat_n;
 
     fn seconds(seconds: impl IntoIterator<Item = u64>) -> Spread {
@@ -279,5 +306,17 @@ mod tests {
         assert_eq!(of(seconds([4, 1, 3, 2])), [2, 4, 4, 4]);
         assert_eq!(of(seconds(1..=100)), [50, 95, 99, 100]);
         assert_eq!(of(seconds(repeat_n(1, 99).chain([60]))), [1, 1, 1, 60]);
+    }
+    #[test]
+    fn step_that_failed_without_an_attempt_is_counted_with_its_code() {
+        let mut late = snapshot(&[&[]], &[]);
+        late.steps[0].state = StepState::Error;
+        late.steps[0].error = Some(Failure { code: "DEADLINE_EXCEEDED".to_owned(), message: String::new() });
+        let mut sample = Sample::default();
+        sample.add(&late);
+        let figures = sample.figures(false);
+        let step = &figures.workflows[0].steps[0];
+        assert_eq!((step.tasks, step.attempts, step.failed, step.wait_ms.count), (0, 0, 1, 0));
+        assert_eq!(step.codes, [("DEADLINE_EXCEEDED".to_owned(), 1)].into());
     }
 }

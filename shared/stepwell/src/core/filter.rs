@@ -3,6 +3,7 @@
 use super::index::{IndexEntry, IndexPartition};
 use crate::core::{
     id::TaskId,
+    plan::is_name,
     record::StepRecord,
     state::{StepState, TaskStatus},
     timestamp::{Timestamp, millis},
@@ -12,7 +13,7 @@ use std::{fmt, str::FromStr};
 
 /// A filter for tasks. A task has to match all of its fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Filter {
     /// The status, by its word. `in_progress` matches the same tasks as `pending`, because only the steps distinguish them.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "status")]
@@ -45,7 +46,8 @@ pub struct Filter {
 
 /// A step or compensation in a state. Its text is `NAME:STATE`.
 ///
-/// No state of it is `pending`: a step has no item before its first attempt.
+/// `pending` cannot be asked for: most steps that are pending have no item yet. So a step that was redriven is found again once it is
+/// claimed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct StepFilter {
@@ -69,9 +71,17 @@ impl StepFilter {
         &self.step
     }
 
-    /// Whether the step, or its task, has something to do in this state. An ended task has no such step.
-    const fn is_open(&self) -> bool {
-        matches!(self.state, StepState::InProgress | StepState::Retrying)
+    /// Whether tasks in this partition can have such a step. What waits for a retry is of a task that is watched. An attempt may still run
+    /// when its task was cancelled or resolved.
+    fn fits(&self, partition: IndexPartition) -> bool {
+        let watched = IndexPartition::WATCHED.contains(&partition);
+        match self.state {
+            StepState::Retrying => watched,
+            StepState::InProgress => {
+                watched || matches!(partition, IndexPartition::Cancelled | IndexPartition::ResolvedManually)
+            }
+            _ => true,
+        }
     }
 }
 
@@ -93,7 +103,7 @@ impl FromStr for StepFilter {
     fn from_str(text: &str) -> Result<Self, String> {
         let (step, state) = text.split_once(':').unwrap_or_default();
         let state = Self::STATES.into_iter().find(|known| known.as_str() == state);
-        state.filter(|_| !step.is_empty()).map(|state| Self { step: step.to_owned(), state }).ok_or_else(|| {
+        state.filter(|_| is_name(step)).map(|state| Self { step: step.to_owned(), state }).ok_or_else(|| {
             format!(
                 "has to be STEP:STATE, with one of these states: {}",
                 Self::STATES.map(StepState::as_str).join(", ")
@@ -129,7 +139,7 @@ impl Filter {
         let listings = self.status.map_or(&IndexPartition::ALL[..], IndexPartition::of);
         let possible = |listing: &IndexPartition| {
             (self.needs_person != Some(true) || IndexPartition::WAITING_FOR_A_PERSON.contains(listing))
-                && (!self.step.as_ref().is_some_and(StepFilter::is_open) || IndexPartition::WATCHED.contains(listing))
+                && self.step.as_ref().is_none_or(|step| step.fits(*listing))
         };
         let mut listings: Vec<IndexPartition> = listings.iter().copied().filter(possible).collect();
         listings.sort_by_key(|listing| !IndexPartition::WATCHED.contains(listing));

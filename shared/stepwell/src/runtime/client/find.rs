@@ -192,10 +192,11 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         };
         let found: Vec<TaskId> =
             items.iter().filter_map(|item| task_found(item).map_err(&mut leave_out).ok()).collect();
+        let is_last = items.len() < usize::from(limit);
         match unreadable {
             // The list could not go on after them.
-            Some(error) if found.is_empty() => Err(error.into()),
-            _ => Ok((found, items.len() < usize::from(limit))),
+            Some(error) if found.is_empty() && !is_last => Err(error.into()),
+            _ => Ok((found, is_last)),
         }
     }
 
