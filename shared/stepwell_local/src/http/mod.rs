@@ -143,28 +143,34 @@ fn is_from_another_site(headers: &HeaderMap) -> bool {
         || headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site")
 }
 
-/// Lets only those requests pass that carry this token, and tells the API who sends them: [`OPERATOR_HEADER`] may say so.
+/// Lets only those requests pass that carry this token, and tells the API who sends them, as [`named`] does.
 pub fn for_operators(router: Router, token: Secret) -> Router {
-    router.layer(from_fn(move |mut request: Request, next: Next| {
+    named(router).layer(from_fn(move |request: Request, next: Next| {
         let authorized = has_token(request.headers(), &token);
         async move {
-            if !authorized {
-                let text = "The operators' API needs the header Authorization: Bearer TOKEN; the program that serves it \
-                            says at its start which file has the token";
-                let challenge = [(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))];
-                return (challenge, refusal(StatusCode::UNAUTHORIZED, text)).into_response();
+            if authorized {
+                return next.run(request).await;
             }
-            let Some(caller) = caller(request.headers()) else {
-                let text = format!(
-                    "The header {OPERATOR_HEADER} has to be a name of 1 to {most} characters in UTF-8, without control \
-                     characters",
-                    most = Actor::MAX_WHO
-                );
-                return refusal(StatusCode::BAD_REQUEST, text);
-            };
-            request.extensions_mut().insert(caller);
-            next.run(request).await
+            let text = "The operators' API needs the header Authorization: Bearer TOKEN; the program that serves it says at its start \
+                        which file has the token";
+            let challenge = [(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))];
+            (challenge, refusal(StatusCode::UNAUTHORIZED, text)).into_response()
         }
+    }))
+}
+
+/// Tells the API who sends each request, which has been let in: [`OPERATOR_HEADER`] may say so.
+pub fn named(router: Router) -> Router {
+    router.layer(from_fn(async |mut request: Request, next: Next| {
+        let Some(caller) = caller(request.headers()) else {
+            let text = format!(
+                "The header {OPERATOR_HEADER} has to be a name of 1 to {most} characters in UTF-8, without control characters",
+                most = Actor::MAX_WHO
+            );
+            return refusal(StatusCode::BAD_REQUEST, text);
+        };
+        request.extensions_mut().insert(caller);
+        next.run(request).await
     }))
 }
 
