@@ -261,13 +261,15 @@ test("what needs a person comes first, and is resolved by hand", async () => {
   await page.getByLabel("Why").fill("paid back by bank transfer");
   await page.getByRole("button", { name: "Resolve the step" }).click();
   await page.getByText("The result is not JSON").waitFor();
-  await page.getByLabel("Result, as JSON").fill("null");
+  const result = { refund_id: "by hand", payment_id: null, amount_refunded: 100, currency: "USD", refunded_at: new Date().toISOString() };
+  await page.getByLabel("Result, as JSON").fill(JSON.stringify(result).replace(":100,", ":100.00,"));
   await accessible(page, "resolving a step");
   await shot(page, "light-ask-resolve");
   await page.getByRole("button", { name: "Resolve the step" }).click();
   await page.getByRole("button", { name: "Do it now" }).click();
   await page.getByText("cancelled, compensated").first().waitFor();
-  const { actions } = await api(`/tasks/${needsPerson}`);
+  const { actions, compensations } = await api(`/tasks/${needsPerson}`);
+  assert.equal(compensations.find(({ name }) => name === "refund_payment").result.refund_id, "by hand");
   const { what, who, why, step: of } = actions.at(-1);
   assert.deepEqual({ what, who, why, of }, { what: "resolve_step", who: "ann", why: "paid back by bank transfer", of: "refund_payment" });
   await page.context().close();

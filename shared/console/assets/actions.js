@@ -117,7 +117,7 @@ export function Ask({ title, button, bad, close, confirm, ready = true, children
       <form onSubmit=${submit}>
         <h2 id=${heading}>${title}</h2>
         ${children}
-        <label class="reason">Why <span class="hint">The audit trail keeps it.</span>
+        <label class="reason">Why <span class="hint">(the audit trail keeps it)</span>
           <input name="reason" required maxlength="500" autocomplete="off" autofocus />
         </label>
         <${Problem} error=${wrong} />

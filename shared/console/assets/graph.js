@@ -83,7 +83,6 @@ export function Graph({ graph }) {
     NARROW.addEventListener("change", look);
     return () => NARROW.removeEventListener("change", look);
   }, []);
-  if (!graph) return null;
   const steps = graph.nodes.filter((node) => !node.compensates);
   const possible = graph.nodes.filter((node) => node.compensates);
   const decided = possible.filter((node) => node.state !== null);

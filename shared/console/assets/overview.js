@@ -49,7 +49,7 @@ export function Search() {
   return html`
     <form class="search" role="search" onSubmit=${find}>
       <label class="hidden" for="search">Find a task by order number, e-mail address or id</label>
-      <input id="search" ref=${field} type="search" placeholder="Order number, e-mail, task id" autocomplete="off" spellcheck="false" />
+      <input id="search" ref=${field} type="search" placeholder="Order number, e-mail, id" autocomplete="off" spellcheck="false" />
       <button>Find</button>
       <${Problem} error=${error} />
     </form>`;

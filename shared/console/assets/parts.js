@@ -73,9 +73,9 @@ export function clock(moment) {
 export function relative(moment, now) {
   const ms = now - new Date(moment);
   if (Math.abs(ms) < 1000) return "now";
+  if (Math.abs(ms) < 60_000) return ms > 0 ? `${Math.floor(ms / 1000)} s ago` : `in ${Math.ceil(-ms / 1000)} s`;
   // Seconds say nothing of what is minutes old.
-  const unit = ms < 60_000 ? 1_000 : 60_000;
-  return ms > 0 ? `${duration(Math.floor(ms / unit) * unit)} ago` : `in ${duration(Math.ceil(-ms / 1000) * 1000)}`;
+  return ms > 0 ? `${duration(Math.floor(ms / 60_000) * 60_000)} ago` : `in ${duration(Math.ceil(-ms / 1000) * 1000)}`;
 }
 
 /** The time, which moves on each second. */

@@ -1,14 +1,21 @@
 // The page of a task: how it stands and why in plain words, what can be done, its graph, its timeline, each step, and who did what.
 
 import { Buttons, ResolveStep } from "./actions.js";
-import { useAnswer, useCodes, write } from "./api.js";
+import { get, useAnswer, useCodes, write } from "./api.js";
 import { Graph } from "./graph.js";
 import { clock, duration, html, Name, plural, Problem, Prose, short, State, Time, Title, useNow } from "./parts.js";
 import { Timeline } from "./timeline.js";
 
+/** Asks for a task and its graph. */
+async function getBoth(path) {
+  const [task, graph] = await Promise.all([get(path), get(`${path}/graph`)]);
+  return { task, graph };
+}
+
 /** How long until a task is asked for again, in milliseconds: soon while it moves, seldom once nothing follows by itself. */
-function pause(task) {
-  if (!task) return 2_000;
+function pause(data) {
+  if (!data) return 2_000;
+  const { task } = data;
   const runs = ["pending", "in_progress", "compensating"].includes(task.status);
   return runs ? 1_000 : task.redrives_at || (task.compensates_at && !task.compensated) ? 2_000 : 10_000;
 }
@@ -35,7 +42,7 @@ function Standing({ task, now }) {
       if (task.compensated) sentences.push("It is compensated, and closed for good.");
       else {
         if (task.redrives_at) sentences.push(html`It is redriven by itself ${due(task.redrives_at)}.`);
-        if (task.compensates_at) sentences.push(html`It is compensated by itself from ${due(task.compensates_at)} on, unless it is redriven before.`);
+        if (task.compensates_at) sentences.push(html`It is compensated by itself ${due(task.compensates_at)}, unless it is redriven before.`);
         if (!task.redrives_at && !task.compensates_at) sentences.push("Nothing more happens until somebody acts.");
       }
       break;
@@ -131,14 +138,13 @@ export function Task({ id }) {
   const now = useNow();
   const codes = useCodes();
   const path = `/tasks/${encodeURIComponent(id)}`;
-  const { data: task, error } = useAnswer(path, pause);
-  const { data: graph } = useAnswer(`${path}/graph`, () => pause(task));
-  if (!task) {
+  const { data, error } = useAnswer(path, pause, getBoth);
+  if (!data) {
     return html`<${Title} title="Task">Task <span class="id">${short(id)}</span></><${Problem} error=${error} />${!error && html`<p class="hint" aria-busy="true">Asking …</p>`}${error?.status === 404 && html`<p class="hint">A task is deleted 90 days after its start.</p>`}`;
   }
-  const about = { task, graph };
+  const { task, graph } = data;
   const needsPerson = task.status === "compensating" && failed(task.compensations).length > 0;
-  const steps = (list) => list.map((step) => html`<${Step} key=${step.name} about=${about} step=${step} now=${now} />`);
+  const steps = (list) => list.map((step) => html`<${Step} key=${step.name} about=${data} step=${step} now=${now} />`);
   return html`
     <${Title} title="Task ${short(id)}">Task <span class="id">${id}</span></>
     <${Problem} error=${error} />
@@ -152,9 +158,9 @@ export function Task({ id }) {
       ${task.warnings.map((warning) => html`<p class="warning">It goes on without <code>${warning.step}</code>: ${warning.code}: ${warning.message}</p>`)}
       ${(task.refusals ?? []).map((refusal) => html`<p class="warning">A cancellation was refused at ${clock(refusal.at)} by <code>${refusal.step}</code>: ${refusal.error.code}: ${refusal.error.message}</p>`)}
       ${faults(task).map((step) => html`<${Fault} key=${step.name} step=${step} codes=${codes} />`)}
-      <${Buttons} about=${about} />
+      <${Buttons} about=${data} />
     </section>
-    <section class="card" aria-busy=${!graph || undefined}><h2>Graph</h2><${Graph} graph=${graph} /></section>
+    <section class="card"><h2>Graph</h2><${Graph} graph=${graph} /></section>
     <section class="card"><h2>Timeline</h2><${Timeline} task=${task} now=${now} /></section>
     <section class="card"><h2>Steps</h2>${steps(task.steps)}</section>
     ${task.compensations.length > 0 && html`<section class="card"><h2>Compensations</h2>${steps(task.compensations)}</section>`}

@@ -113,29 +113,31 @@ export function Timeline({ task, now }) {
   const steps = [...new Set(entries.filter(({ step, kind: of }) => step && of !== "action").map(({ step }) => step))];
   const labels = Math.min(LABELS, width * 0.34);
   const { at, stretches } = scaleOf(shown, width - labels - 12, end);
-  const height = HEAD + steps.length * ROW + 4;
   const marks = shown.filter(({ kind: of }) => of === "action" || of === "refusal");
+  // Above the rows there is room for what stands there.
+  const head = marks.length > 0 || stretches.some(({ folded }) => folded) ? HEAD : 4;
+  const height = head + steps.length * ROW + 4;
   const summary = `Timeline of ${duration(end - entries[0].from)}: ${steps.length} steps. The table below says the same.`;
   return html`
     <div class="timeline" ref=${box}>
       <svg width=${width} height=${height} role="img" aria-label=${summary}>
         ${steps.map((step, place) => html`
           <g key=${step}>
-            <line class="lane" x1="0" x2=${width} y1=${HEAD + place * ROW} y2=${HEAD + place * ROW} />
-            <text class="label" x="0" y=${HEAD + place * ROW + ROW / 2 + 4}>${step.length > labels / 7.2 ? `${step.slice(0, labels / 7.2 - 1)}…` : step}</text>
+            <line class="lane" x1="0" x2=${width} y1=${head + place * ROW} y2=${head + place * ROW} />
+            <text class="label" x="0" y=${head + place * ROW + ROW / 2 + 4}>${step.length > labels / 7.2 ? `${step.slice(0, labels / 7.2 - 1)}…` : step}</text>
           </g>`)}
         <g transform="translate(${labels + 6} 0)">
           ${stretches.filter(({ folded }) => folded).map(({ x, width: fold, from, to }) => html`
             <g class="fold">
-              <rect x=${x} y=${HEAD - 10} width=${fold} height=${height - HEAD + 10} />
+              <rect x=${x} y=${head - 10} width=${fold} height=${height - head + 10} />
               <text x=${x + fold / 2} y="14">${duration(to - from)}</text>
-              <path d="M${x + fold / 2 - 6} ${HEAD - 4}l3 -5 6 5 3 -5" />
+              <path d="M${x + fold / 2 - 6} ${head - 4}l3 -5 6 5 3 -5" />
             </g>`)}
           ${marks.map((entry) => html`
             <g class="mark"><title>${told(entry)}</title>
-              <line x1=${at(entry.from)} x2=${at(entry.from)} y1=${HEAD - 10} y2=${height} /><path d="M${at(entry.from) - 5} ${HEAD - 16}h10l-5 8Z" /></g>`)}
+              <line x1=${at(entry.from)} x2=${at(entry.from)} y1=${head - 10} y2=${height} /><path d="M${at(entry.from) - 5} ${head - 16}h10l-5 8Z" /></g>`)}
           ${steps.map((step, place) => shown.filter((entry) => entry.step === step && (entry.kind === "attempt" || entry.kind === "wait")).map((entry) =>
-            html`<${Bar} entry=${entry} at=${at} y=${HEAD + place * ROW} end=${end} />`))}
+            html`<${Bar} entry=${entry} at=${at} y=${head + place * ROW} end=${end} />`))}
         </g>
       </svg>
     </div>

@@ -26,7 +26,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
     routing::get,
 };
-use http_api::ErrorBody;
+use http_api::refusal;
 use serde::Serialize;
 use session::{Credentials, Sessions};
 use std::{collections::BTreeMap, io, sync::Arc};
@@ -185,10 +185,6 @@ async fn require_session(State(console): State<Arc<Console>>, request: Request, 
         return refusal(StatusCode::FORBIDDEN, "This console may only look");
     }
     next.run(request).await
-}
-
-fn refusal(status: StatusCode, text: &'static str) -> Response {
-    (status, Json(ErrorBody::new(text))).into_response()
 }
 
 /// An error code for the pages.

@@ -127,8 +127,8 @@ impl Server {
         let operator_token = Secret::load_or_create(&token)?;
         let secret = Secret::load_or_create(&data.join("task-key"))?;
         let keys = TaskKeys::new(secret.expose(), []).map_err(other)?;
-        let customers = http::listen(settings.customers_port).await?;
-        let operators = http::listen(settings.operators_port).await?;
+        let customers = loopback::listen(settings.customers_port).await?;
+        let operators = loopback::listen(settings.operators_port).await?;
 
         load_products(&shop).await?;
         let local = Local::new(file, System).await?;
@@ -196,7 +196,7 @@ pub(crate) async fn run(
         // An error says that all has ended.
         async move { drop(stopped.wait_for(|stopped| *stopped).await) }
     };
-    let serve = |(listener, router)| http::serve(listener, router, is_stopped(), GRACE);
+    let serve = |(listener, router)| loopback::serve(listener, router, is_stopped(), GRACE);
     let stop = async {
         stop.await;
         stopping.send_replace(true);
