@@ -380,24 +380,6 @@ test("a view is an address, and can be kept", async () => {
   await page.context().close();
 });
 
-test("the bulk action has acted on each task", async (t) => {
-  const begun = Date.now();
-  const page = await open({});
-  await show(page, bulkPath);
-  await page.getByText("complete", { exact: true }).waitFor({ timeout: PATIENCE });
-  t.diagnostic(`waited for ${Math.round((Date.now() - begun) / 1000)} s more`);
-  const bulk = await api(bulkPath.replace("/console/bulk", "/tasks/bulk"));
-  assert.deepEqual([bulk.done, bulk.refused, bulk.who], [MANY, {}, "ann"]);
-  const listed = () => page.locator("main tbody tr").count();
-  while ((await listed()) < MANY) {
-    const before = await listed();
-    await page.getByRole("button", { name: "Show more" }).click();
-    await until("more are listed", async () => (await listed()) > before);
-  }
-  assert.equal(await listed(), MANY);
-  await page.context().close();
-});
-
 test("every page is accessible and fits, light, dark and on a phone", async () => {
   const waits = await buy("gateway_rate_limited");
   await until("it waits", async () => (await api(`/tasks/${waits}`)).steps.some((step) => step.status === "retrying"));
@@ -435,6 +417,24 @@ test("every page is accessible and fits, light, dark and on a phone", async () =
     await page.context().close();
   };
   await Promise.all(SCHEMES.map(look));
+});
+
+test("the bulk action has acted on each task", async (t) => {
+  const begun = Date.now();
+  const page = await open({});
+  await show(page, bulkPath);
+  await page.getByText("complete", { exact: true }).waitFor({ timeout: PATIENCE });
+  t.diagnostic(`waited for ${Math.round((Date.now() - begun) / 1000)} s more`);
+  const bulk = await api(bulkPath.replace("/console/bulk", "/tasks/bulk"));
+  assert.deepEqual([bulk.done, bulk.refused, bulk.who], [MANY, {}, "ann"]);
+  const listed = () => page.locator("main tbody tr").count();
+  while ((await listed()) < MANY) {
+    const before = await listed();
+    await page.getByRole("button", { name: "Show more" }).click();
+    await until("more are listed", async () => (await listed()) > before);
+  }
+  assert.equal(await listed(), MANY);
+  await page.context().close();
 });
 
 test("no page has complained", () => assert.deepEqual(complaints, []));
