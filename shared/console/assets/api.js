@@ -113,8 +113,8 @@ async function exchange(method, url, body, headers = {}) {
   return read;
 }
 
-/** Asks the API. */
-export const get = (path) => exchange("GET", `/api${path}`);
+/** Asks the API. A space is written as AWS signs it. */
+export const get = (path) => exchange("GET", `/api${path.replaceAll("+", "%20")}`);
 
 /** How many pages are asked for at most to find some tasks. */
 const PAGES = 10;
