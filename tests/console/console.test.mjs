@@ -359,6 +359,27 @@ test("a refusal says why, and a lost connection is told", async () => {
   await page.context().close();
 });
 
+test("who may only look sees no button of an action", async () => {
+  const id = await declinedCard();
+  const page = await open({});
+  const paths = [`/console/tasks/${id}`, "/console/tasks?status=error"];
+  const buttons = page.getByRole("button", { name: "…" });
+  for (const path of paths) {
+    await show(page, path);
+    await buttons.first().waitFor();
+  }
+  await page.route("**/console/session", async (route) => {
+    const answer = await route.fetch();
+    const { session, ...rest } = await answer.json();
+    await route.fulfill({ response: answer, json: { ...rest, session: { ...session, may_write: false } } });
+  });
+  for (const path of paths) {
+    await show(page, path);
+    assert.equal(await buttons.count(), 0, path);
+  }
+  await page.context().close();
+});
+
 test("a view is an address, and can be kept", async () => {
   const page = await open({});
   await show(page, "/console/tasks");
