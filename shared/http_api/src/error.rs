@@ -121,6 +121,12 @@ impl ErrorBody {
     }
 }
 
+/// Answers with this status and this sentence. No cache keeps it.
+pub fn refusal(status: StatusCode, text: impl Into<Cow<'static, str>>) -> Response {
+    ([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], (status, Json(ErrorBody::new(text))))
+        .into_response()
+}
+
 impl IntoResponse for CommonError {
     fn into_response(self) -> Response {
         let success = if matches!(self, Self::NoRoute) { None } else { Some(false) };

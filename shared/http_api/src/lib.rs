@@ -14,7 +14,7 @@ mod wait;
 
 pub use body::{check_media_type, read, read_if_any};
 pub use details::Details;
-pub use error::{Cause, CommonError, ErrorBody};
+pub use error::{Cause, CommonError, ErrorBody, refusal};
 pub use every_request::AnswerBy;
 pub use fields::Fields;
 pub use request::{Caller, ClientAddress, QueryFields, RequestId, idempotency_key, query_fields};

@@ -8,6 +8,7 @@ mod answers;
 mod api;
 mod aws;
 mod bulk;
+mod console;
 mod failure;
 mod logs;
 mod output;
@@ -89,6 +90,21 @@ pub enum Command {
     /// It buys, so it is for a stack that sells nothing real. `checkout_local demo` does the same on one machine.
     #[command(after_long_help = EXIT_CODES)]
     Demo {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Serve the console on this machine: pages for operators, about any shop
+    ///
+    /// It prints a link that logs a browser in, once. What the pages ask is passed on in your name: to a stack it is signed with your own
+    /// AWS credentials, or carries your token. So a stack needs nothing more than it has. Ctrl-C ends it.
+    #[command(after_long_help = EXIT_CODES)]
+    Console {
+        /// The port on 127.0.0.1; 0 is any free one
+        #[arg(long, value_name = "PORT", default_value_t = 0)]
+        port: u16,
+        /// Let the pages only look
+        #[arg(long)]
+        read_only: bool,
         #[command(flatten)]
         target: Target,
     },
@@ -314,6 +330,9 @@ async fn perform(root: Option<&Path>, command: &Command) -> Result<(), Failure> 
                 DemoError::Output(error) => Failure::unprinted(&error),
             })
         }
+        Command::Console { port, read_only, target } => {
+            console::serve(target.api(root).await?, *port, *read_only).await
+        }
         Command::Logs(options) => logs::run(root, options).await,
         Command::Redrive(options) => bulk::one_or_many(&api(options.to()).await?, "redrive", options).await,
         Command::Cancel(options) => bulk::one_or_many(&api(options.to()).await?, "cancel", options).await,
@@ -351,7 +370,7 @@ impl Command {
             | Self::Ship { to, .. }
             | Self::Resend { to, .. } => to.json,
             Self::Redrive(options) | Self::Cancel(options) | Self::Compensate(options) => options.to().json,
-            Self::Demo { .. } | Self::Logs(_) => false,
+            Self::Console { .. } | Self::Demo { .. } | Self::Logs(_) => false,
         }
     }
 }

@@ -8,6 +8,7 @@
     reason = "a test may fail loudly"
 )]
 
+mod console;
 mod shop;
 
 use serde_json::{Value, json};

@@ -78,12 +78,13 @@ pub(crate) async fn serve(options: Options) -> Result<(), Failure> {
         slots: options.concurrency.into_iter().collect(),
     };
     let server = Server::open(&settings).await?;
-    say(format_args!("customers  {}", server.customers_url()))?;
+    say(format_args!("customers  {}", server.customers_url))?;
     say(format_args!(
         "operators  {}   Authorization: Bearer $(cat '{}')",
-        server.operators_url(),
+        server.operators_url,
         server.token.display()
     ))?;
+    say(format_args!("console    {}   (logs in once)", server.login))?;
     say(format_args!("data       {}", settings.data.display()))?;
     say("Ctrl-C stops it.")?;
     server.run(stop).await?;
