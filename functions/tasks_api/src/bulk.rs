@@ -29,7 +29,8 @@ const PAGES: u16 = 10;
 
 /// The answer to a dry run: how many tasks match, and some of them.
 #[derive(Serialize)]
-struct DryRun {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct DryRun {
     dry_run: bool,
     /// The number of tasks that match.
     count: usize,
@@ -46,7 +47,8 @@ impl From<BulkCount> for DryRun {
 
 /// A bulk action.
 #[derive(Serialize)]
-struct BulkView {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct BulkView {
     bulk_id: BulkId,
     action: BulkAction,
     filter: FilterView,
@@ -70,6 +72,7 @@ struct BulkView {
 
 /// A filter, with the names of a request.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct FilterView {
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<TaskStatus>,
@@ -130,12 +133,14 @@ impl BulkView {
 
 /// All bulk actions, the newest first.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct BulkList {
     bulk_actions: Vec<BulkView>,
 }
 
 /// A part of the results of a bulk action.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct ResultList {
     results: Vec<ResultView>,
     /// The query's `next` for the next part; `null` on the last one so far.
@@ -144,6 +149,7 @@ pub(crate) struct ResultList {
 
 /// The result of one task.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct ResultView {
     task_id: TaskId,
     /// `done` or `refused`.

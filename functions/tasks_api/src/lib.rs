@@ -10,6 +10,8 @@ mod error;
 mod filter;
 pub mod handlers;
 mod list;
+#[cfg(test)]
+mod openapi;
 mod operator;
 mod orders;
 mod resend;
@@ -38,6 +40,9 @@ use stepwell::{
 /// A little less than the function's timeout in the template, so that a slow request gets a proper error answer.
 const TIME_LIMIT: Duration = Duration::from_secs(27);
 
+/// The OpenAPI document, which a test writes.
+const OPENAPI: &str = include_str!("../openapi.json");
+
 /// The state that axum passes to a route: the engine's client.
 type Engine<S, Q, A> = State<Arc<Client<S, Q, A>>>;
 
@@ -56,6 +61,7 @@ where
         .route("/orders/{order_id}/resend", post(resend::resend::<O, M, S, Q, A>))
         .with_state(Arc::new(OrderDesk { orders, mailer, engine: engine.clone() }));
     let of_tasks = Router::new()
+        .route("/openapi.json", http_api::document(OPENAPI))
         .route("/tasks", get(list::list::<S, Q, A>))
         .route("/tasks/bulk", get(bulk::list::<S, Q, A>).post(bulk::start::<S, Q, A>))
         .route("/tasks/bulk/{bulk_id}", get(bulk::show::<S, Q, A>))
