@@ -24,6 +24,9 @@ use stepwell::{
 /// How long the tasks are counted. The rest of the time limit is for the answer.
 const COUNTING_TIME: Duration = Duration::from_secs(10);
 
+/// The largest number of tasks that an operator may expect: more than any table has.
+pub(crate) const MOST_EXPECTED: usize = 1_000_000_000;
+
 /// How many pages of results an answer has: 500 tasks.
 const PAGES: u16 = 10;
 
@@ -184,7 +187,7 @@ pub(crate) async fn start<S: Store, Q: Queue, A: Runtime>(
     let most = usize::try_from(Pace::MAX).unwrap_or(usize::MAX);
     let pace = fields.count("pace", most).and_then(|pace| Pace::per_minute(u32::try_from(pace).ok()?));
     let dry_run = fields.flag("dry_run").unwrap_or(true);
-    let expected = fields.count("expected_count", usize::MAX);
+    let expected = fields.count("expected_count", MOST_EXPECTED);
     let or_more = fields.flag("or_more").unwrap_or(false);
     if expected.is_none() && !dry_run {
         fields.wrong("expected_count", "has to be the count of a dry run, from 1 on");

@@ -3,7 +3,7 @@
 
 use crate::{
     act::Accepted,
-    bulk::{BulkList, BulkView, DryRun, ResultList},
+    bulk::{BulkList, BulkView, DryRun, MOST_EXPECTED, ResultList},
     handlers::SEARCH_KEYS,
     list::TaskList,
     resend::Resent,
@@ -28,6 +28,19 @@ fn reason() -> Value {
         "type": "string", "minLength": 1, "maxLength": Actor::MAX_WHY, "pattern": r"^[^\u0000-\u001F\u007F-\u009F]+$",
         "description": "Why, for the audit trail.",
     })
+}
+
+/// A field that may be missing, for which `null` counts as well.
+fn optional(mut schema: Value) -> Value {
+    match &mut schema {
+        Value::Object(fields) if fields.contains_key("enum") => {
+            if let Some(Value::Array(values)) = fields.get_mut("enum") {
+                values.push(Value::Null);
+            }
+        }
+        schema => schema["type"] = json!([schema["type"], "null"]),
+    }
+    schema
 }
 
 /// A body with a reason, with these other fields, of which some are required.
@@ -138,15 +151,21 @@ fn tasks(document: &mut Document) {
         .query("next", json!({"type": "string", "minLength": 1}), "The `next` of the page before.")
         .answers::<TaskList>(200, "A page of the list.")
         .refused(422);
-    ["showTask", "showTaskGraph", "redriveTask", "cancelTask", "compensateTask"]
-        .into_iter()
-        .fold(list, |list, next| list.link(200, next, task.clone()));
+    ["showTask", "showTaskGraph"].into_iter().fold(list, |list, next| list.link(200, next, task.clone()));
 
-    document
+    let task = json!({"task_id": "$response.body#/task_id"});
+    let step = json!({"task_id": "$response.body#/task_id", "step": "$response.body#/steps/0/name"});
+    let order = json!({"order_id": "$response.body#/task_id"});
+    let show = document
         .operation(("get", "/tasks/{task_id}"), "showTask", "tasks", "Shows a whole task, without its context.")
         .answers::<TaskView<'_>>(200, "The task.")
-        .link(200, "showTaskGraph", json!({"task_id": "$response.body#/task_id"}))
+        .link(200, "resolveStep", step)
+        .link(200, "shipOrder", order.clone())
+        .link(200, "resendEmail", order)
         .refused(404);
+    ["showTaskGraph", "redriveTask", "retryTask", "cancelTask", "compensateTask", "resolveTask"]
+        .into_iter()
+        .fold(show, |show, next| show.link(200, next, task.clone()));
     document
         .operation(("get", "/tasks/{task_id}/graph"), "showTaskGraph", "tasks", "Shows the graph of a task.")
         .query("format", json!({"enum": ["json", "mermaid"], "default": "json"}), "The form of the graph.")
@@ -162,7 +181,9 @@ fn tasks(document: &mut Document) {
     action(document, "resolve", "resolveTask", "Declares the task done.");
     let fields = json!({
         "result": {"description": "The step's result, of the type that its dependents read."},
-        "attempts_checked": {"type": "boolean", "description": "Whether no attempt of the step had an effect, or it is undone."},
+        "attempts_checked": optional(json!({
+            "type": "boolean", "description": "Whether no attempt of the step had an effect, or it is undone.",
+        })),
     });
     let example = json!({"result": {"payment_id": "pay_1"}, "attempts_checked": true, "reason": "charged by hand"});
     document
@@ -181,21 +202,23 @@ fn tasks(document: &mut Document) {
 fn bulk_actions(document: &mut Document) {
     let fields = filter().into_iter().map(|(name, mut schema, what)| {
         schema["description"] = json!(what);
-        (name, schema)
+        (name, optional(schema))
     });
     let filter = json!({
         "type": "object", "minProperties": 1, "additionalProperties": false,
         "properties": fields.collect::<BTreeMap<_, _>>(),
         "description": "Which tasks. By default it is for the status that the action is for.",
     });
-    let count = json!({"type": "integer", "minimum": 1});
+    let count = json!({"type": "integer", "minimum": 1, "maximum": MOST_EXPECTED, "description": "The count of a dry run."});
     let fields = json!({
         "action": {"enum": BulkAction::ALL.map(BulkAction::as_str)},
         "filter": filter,
-        "dry_run": {"type": "boolean", "default": true},
-        "expected_count": count,
-        "or_more": {"type": "boolean", "default": false, "description": "Nothing is counted, and any number of tasks is acted on."},
-        "pace": {"type": "integer", "minimum": 1, "maximum": Pace::MAX, "description": "Tasks a minute."},
+        "dry_run": optional(json!({"type": "boolean", "default": true})),
+        "expected_count": optional(count),
+        "or_more": optional(json!({
+            "type": "boolean", "default": false, "description": "Nothing is counted, and any number of tasks is acted on.",
+        })),
+        "pace": optional(json!({"type": "integer", "minimum": 1, "maximum": Pace::MAX, "description": "Tasks a minute."})),
     });
     let filter = json!({"status": "error", "error_code": "GATEWAY_TEMPORARY_FAILURE"});
     let dry = json!({"action": "redrive", "filter": filter, "reason": "the gateway is back"});
@@ -277,7 +300,9 @@ fn orders(document: &mut Document) {
         .refused(409);
     let path = ("post", "/orders/{order_id}/resend");
     let fields = json!({
-        "email": {"type": "string", "format": "email", "description": "A corrected address, which becomes the order's."},
+        "email": optional(json!({
+            "type": "string", "format": "email", "description": "A corrected address, which becomes the order's.",
+        })),
     });
     document
         .operation(path, "resendEmail", "orders", "Sends the customer the e-mail about an order again.")
