@@ -13,6 +13,7 @@
 #               in one run, and 1,000 over the backend `local` on a file, with every kind of fault
 #   one_machine the program of one machine, without a stack: whole checkouts through HTTP; killed 50 times while customers buy; and its
 #               files after 500 power cuts
+#   openapi     both HTTP APIs against their OpenAPI documents, with Schemathesis and generated clients, on the program of one machine
 #   table       the engine's and the shop's tables, queues and mail on the local stack; and with the tables on DynamoDB
 #               Local, where Java is there
 #   faults      many checkouts while workers are killed, messages come twice and DynamoDB fails, and then the
@@ -36,7 +37,7 @@ set -euo pipefail
 # shellcheck source=infra/lib.sh
 source "$(dirname "$0")/../infra/lib.sh"
 
-all=(lint unit new_step simulation one_machine table faults scenarios crashes rights)
+all=(lint unit new_step simulation one_machine openapi table faults scenarios crashes rights)
 case ${1:-} in -h | --help) usage && exit ;; esac
 for part in "$@"; do
   [[ " ${all[*]} quick " == *" $part "* ]] || die "there is no part '$part'. See tests/run.sh --help"
@@ -101,12 +102,7 @@ have_tools() (need_tools)
 # Creates the stack in moto, in this process. moto is installed apart, because only this check needs it.
 second_reader() (
   local moto=$repo/.local/moto
-  if ! (echo "$moto" && cat tests/requirements.txt) | cmp -s - "$moto/installed"; then
-    say "==> Installing moto into .local/moto; two minutes"
-    python3 -m venv --clear "$moto" &&
-      "$moto/bin/pip" install --quiet --disable-pip-version-check --requirement tests/requirements.txt &&
-      (echo "$moto" && cat tests/requirements.txt) >"$moto/installed" || return 1
-  fi
+  need_python moto tests/requirements.txt || return 1
   stepwell render --rights >"$moto/rights.json" &&
     "$moto/bin/python" -W ignore tests/second_reader.py infra/template.yaml "$moto/rights.json"
 )
@@ -172,6 +168,10 @@ one_machine() {
 have_strace() (command -v strace >/dev/null || install_packages strace)
 
 survives() { cargo test --workspace --features lambda --test program -- --ignored --nocapture "durability::$1"; }
+
+# ---- The OpenAPI documents -------------------------------------------------------------------------------------------
+
+openapi() { check "both APIs against their OpenAPI documents" tests/openapi.sh; }
 
 # ---- Simulation ------------------------------------------------------------------------------------------------------
 
