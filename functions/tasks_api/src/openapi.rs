@@ -5,10 +5,12 @@ use crate::{
     act::Accepted,
     bulk::{BulkList, BulkView, DryRun, MOST_EXPECTED, ResultList},
     handlers::SEARCH_KEYS,
+    health::{HealthView, Probe},
     list::TaskList,
     resend::Resent,
     ship::Shipped,
     show::TaskView,
+    workflows::WorkflowList,
 };
 use expect_test::expect_file;
 use http_api::openapi::{Contract, Document, Operation};
@@ -117,20 +119,49 @@ fn describe() -> Document {
             {"name": "tasks", "description": "Workflow tasks."},
             {"name": "bulk actions", "description": "Actions on all tasks that match a filter."},
             {"name": "orders", "description": "The orders that checkouts make."},
-            {"name": "about", "description": "This API."},
+            {"name": "about", "description": "The deployment as a whole. On AWS only the paths below `/tasks` lead to this API."},
         ],
     });
     let mut document = Document::new(root, [400, 401, 403, 500, 503]);
     tasks(&mut document);
     bulk_actions(&mut document);
     orders(&mut document);
-    document.operation(("get", "/openapi.json"), "showOpenApi", "about", "Shows this document.").answers_with(
-        200,
-        "The document.",
-        "application/json",
-        json!({"type": "object"}),
-    );
+    about(&mut document);
     document
+}
+
+fn about(document: &mut Document) {
+    for (below, suffix) in [("", ""), ("/tasks", "BehindGateway")] {
+        let path = |path: &str| format!("{below}{path}");
+        let id = |id: &str| format!("{id}{suffix}");
+        document
+            .operation(
+                ("get", &path("/workflows")),
+                &id("listWorkflows"),
+                "about",
+                "Shows the workflows of this deployment.",
+            )
+            .answers::<WorkflowList>(200, "The workflows, as their files say.");
+        document
+            .operation(("get", &path("/health/status")), &id("showHealth"), "about", "Counts how the open tasks stand.")
+            .answers::<HealthView>(200, "The numbers.");
+        document
+            .operation(("get", &path("/openapi.json")), &id("showOpenApi"), "about", "Shows this document.")
+            .answers_with(200, "The document.", "application/json", json!({"type": "object"}));
+    }
+    document
+        .operation(("get", "/health/live"), "isLive", "about", "Says that the program of one machine runs.")
+        .open_to_all()
+        .answers::<Probe>(200, "It runs.");
+    document
+        .operation(
+            ("get", "/health/ready"),
+            "isReady",
+            "about",
+            "Says that the store of the program of one machine answers.",
+        )
+        .open_to_all()
+        .answers::<Probe>(200, "It answers.");
 }
 
 fn tasks(document: &mut Document) {
@@ -209,7 +240,8 @@ fn bulk_actions(document: &mut Document) {
         "properties": fields.collect::<BTreeMap<_, _>>(),
         "description": "Which tasks. By default it is for the status that the action is for.",
     });
-    let count = json!({"type": "integer", "minimum": 1, "maximum": MOST_EXPECTED, "description": "The count of a dry run."});
+    let count =
+        json!({"type": "integer", "minimum": 1, "maximum": MOST_EXPECTED, "description": "The count of a dry run."});
     let fields = json!({
         "action": {"enum": BulkAction::ALL.map(BulkAction::as_str)},
         "filter": filter,

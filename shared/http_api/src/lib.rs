@@ -48,6 +48,11 @@ pub fn complete<S: Clone + Send + Sync + 'static>(routes: Router<S>, limit: Dura
     every_request::around(routes, limit)
 }
 
+/// Wraps routes in the middleware as [`complete`] does, without answers for unknown paths, so that they can be merged into an API.
+pub fn alone<S: Clone + Send + Sync + 'static>(routes: Router<S>, limit: Duration) -> Router<S> {
+    every_request::around(routes, limit)
+}
+
 /// Makes an API that answers every request with this error.
 pub fn refusing(error: impl Fn() -> CommonError + Clone + Send + Sync + 'static, limit: Duration) -> Router {
     every_request::around(Router::new().fallback(async move || error()), limit)

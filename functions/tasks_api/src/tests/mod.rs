@@ -2,6 +2,7 @@
 
 mod actions;
 mod bulk;
+mod health;
 mod looking;
 mod resending;
 mod shipping;
@@ -103,7 +104,7 @@ impl Api {
 
     pub(crate) fn router(&self) -> Router {
         let client = self.0.client().with_result_types(crate::result_types::<MemoryShop>());
-        crate::router(client, self.1.clone(), self.1.clone())
+        crate::router(client, self.1.clone(), self.1.clone()).merge(crate::probes(self.0.client()))
     }
 
     async fn get(&self, target: &str) -> ApiAnswer {

@@ -143,9 +143,10 @@ fn is_from_another_site(headers: &HeaderMap) -> bool {
         || headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site")
 }
 
-/// Lets only those requests pass that carry this token, and tells the API who sends them: [`OPERATOR_HEADER`] may say so.
-pub fn for_operators(router: Router, token: Secret) -> Router {
-    router.layer(from_fn(move |mut request: Request, next: Next| {
+/// Lets only those requests pass to an API that carry this token, and tells it who sends them: [`OPERATOR_HEADER`] may say so. Anybody may
+/// call the `open` routes.
+pub fn for_operators(router: Router, open: Router, token: Secret) -> Router {
+    let guarded = router.layer(from_fn(move |mut request: Request, next: Next| {
         let authorized = has_token(request.headers(), &token);
         async move {
             if !authorized {
@@ -165,7 +166,8 @@ pub fn for_operators(router: Router, token: Secret) -> Router {
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
-    }))
+    }));
+    guarded.merge(open)
 }
 
 fn has_token(headers: &HeaderMap, token: &Secret) -> bool {

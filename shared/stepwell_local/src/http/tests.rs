@@ -71,7 +71,7 @@ async fn operate(authorization: Option<&str>, name: Option<&str>) -> (u16, Strin
     let mut headers = vec![("host", "localhost")];
     headers.extend(authorization.as_deref().map(|text| ("authorization", text)));
     headers.extend(name.map(|name| (OPERATOR_HEADER, name)));
-    answer(on_this_machine(for_operators(echo(), token)), &headers).await
+    answer(on_this_machine(for_operators(echo(), Router::new(), token)), &headers).await
 }
 
 #[test_case(None, "operator"; "no name")]

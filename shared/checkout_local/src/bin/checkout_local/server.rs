@@ -135,7 +135,8 @@ impl Server {
         let for_customers = checkout_api::router(engine.clone(), shop.clone(), keys, settings.limits).map_err(other)?;
         let engine = engine.with_result_types(tasks_api::result_types::<LocalShop>());
         let mailer = shop.mailer().map_err(other)?;
-        let for_operators = http::for_operators(tasks_api::router(engine, shop, mailer), operator_token);
+        let probes = tasks_api::probes(engine.clone());
+        let for_operators = http::for_operators(tasks_api::router(engine, shop, mailer), probes, operator_token);
         let with_address = |listener: TcpListener, router| {
             let address = listener.local_addr().map_err(other)?;
             Ok::<_, Failure>((listener, address, router))
