@@ -11,6 +11,7 @@ mod failure;
 mod logs;
 mod output;
 mod render;
+mod shop;
 mod target;
 mod tasks;
 mod watch;
@@ -72,6 +73,18 @@ pub enum Command {
         /// In Mermaid's words, for a page that draws it
         #[arg(long, conflicts_with = "json")]
         mermaid: bool,
+        #[command(flatten)]
+        to: Common,
+    },
+    /// Show the workflows of the shop: their steps and compensations with what each waits for, and their limits
+    #[command(after_long_help = EXIT_CODES)]
+    Workflows {
+        #[command(flatten)]
+        to: Common,
+    },
+    /// Count the open tasks, by how they stand, and say how old the oldest is
+    #[command(after_long_help = EXIT_CODES)]
+    Health {
         #[command(flatten)]
         to: Common,
     },
@@ -293,6 +306,8 @@ async fn perform(root: Option<&Path>, command: &Command) -> Result<(), Failure> 
         Command::Show { task, to } => tasks::show(&api(to).await?, task, to.json).await,
         Command::Watch { task, every, to } => watch::watch(&api(to).await?, task.as_deref(), *every, to.json).await,
         Command::Graph { task, mermaid, to } => tasks::graph(&api(to).await?, task, *mermaid, to.json).await,
+        Command::Workflows { to } => shop::workflows(&api(to).await?, to.json).await,
+        Command::Health { to } => shop::health(&api(to).await?, to.json).await,
         Command::Demo { target } => {
             let customers = target.customers(root).await?;
             checkout_demo::play(&customers).await.map_err(|error| match error {
@@ -328,6 +343,8 @@ impl Command {
             | Self::Show { to, .. }
             | Self::Watch { to, .. }
             | Self::Graph { to, .. }
+            | Self::Workflows { to }
+            | Self::Health { to }
             | Self::Bulk { to, .. }
             | Self::Results { to, .. }
             | Self::Stop { to, .. }
