@@ -41,7 +41,7 @@ try() {
   local name=$1 url=$2
   shift 2
   begin "$name" "Trying the API $name"
-  # Its folder is for reports, of which there are none, and for its cache.
+  # There, because it writes its cache where it runs.
   (cd "$folder" && "$python/st" --config-file "$repo/tests/schemathesis.toml" --no-color \
     run "$repo/functions/$name/openapi.json" --url "$url" "$@") || failed=yes
 }

@@ -211,6 +211,7 @@ impl Operation<'_> {
 
     /// May be refused with this status.
     pub fn refused(mut self, status: u16) -> Self {
+        assert!(REFUSALS.iter().any(|(known, _)| *known == status), "nothing says what a refusal with {status} means");
         *self.response(status) = json!({"$ref": format!("#/components/responses/{status}")});
         self
     }
