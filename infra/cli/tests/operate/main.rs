@@ -423,7 +423,10 @@ fn stack_in_aws_is_looked_up_and_asked_with_a_signature() {
     on_aws(&aws, &["list", "--stage", "dev", "--created-from", "2026-11-23T07:00:00Z"]).expect(0).says("0 tasks");
     let requests = aws.requests();
     assert!(requests[1].ends_with("Action=DescribeStacks&Version=2010-05-15&StackName=stepwell-dev"), "{requests:?}");
-    assert!(requests[2].starts_with("GET /tasks?created_from=2026-11-23T07%3A00%3A00Z&limit=200 "), "{requests:?}");
+    assert!(
+        requests[2].starts_with("GET /tasks?created_from=2026-11-23T07%3A00%3A00Z&order=status&limit=200 "),
+        "{requests:?}"
+    );
     for (request, service) in [(1, "cloudformation"), (2, "execute-api")] {
         let signature = format!("/eu-west-1/{service}/aws4_request, SignedHeaders=");
         let signed = |line: &str| {
