@@ -13,7 +13,7 @@ use serde::Serialize;
 use std::{collections::BTreeMap, time::Duration};
 use stepwell::{
     BulkAction, BulkCount, BulkError, BulkId, BulkRecord, BulkRequest, BulkState, Filter, NewBulk, Pace, Runtime,
-    TaskId, Timestamp,
+    StepFilter, TaskId, Timestamp,
     core::{
         bulk::{BulkActor, BulkResult},
         state::TaskStatus,
@@ -86,6 +86,8 @@ struct FilterView {
     #[serde(skip_serializing_if = "Option::is_none")]
     error_code: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<StepFilter>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     compensated: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     needs: Option<&'static str>,
@@ -102,13 +104,14 @@ impl From<Filter> for FilterView {
             workflow,
             failed_step,
             error_code,
+            step,
             compensated,
             needs_person,
             created_from,
             created_before,
         } = filter;
         let needs = needs_person.filter(|needs| *needs).map(|_| "person");
-        Self { status, workflow, failed_step, error_code, compensated, needs, created_from, created_before }
+        Self { status, workflow, failed_step, error_code, step, compensated, needs, created_from, created_before }
     }
 }
 

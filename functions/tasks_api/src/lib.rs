@@ -5,6 +5,7 @@
 //! routes.
 
 mod act;
+mod analytics;
 mod bulk;
 mod error;
 mod filter;
@@ -79,6 +80,7 @@ where
         .route("/tasks/{task_id}/steps/{step}/resolve", post(act::resolve_step::<S, Q, A>))
         .with_state(engine.clone());
     let of_all = Router::new()
+        .route("/analytics", get(analytics::analytics::<S, Q, A>))
         .route("/health/status", get(health::status::<S, Q, A>))
         .route("/openapi.json", http_api::document(OPENAPI))
         .route("/workflows", get(workflows::list))

@@ -3,6 +3,7 @@
 
 use crate::{
     act::Accepted,
+    analytics::{AnalyticsView, SAMPLE},
     bulk::{BulkList, BulkView, DryRun, MOST_EXPECTED, ResultList},
     handlers::SEARCH_KEYS,
     health::{HealthView, Probe},
@@ -17,7 +18,7 @@ use http_api::openapi::{Contract, Document, Operation};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::LazyLock};
 use stepwell::{
-    Actor, BulkAction, Pace,
+    Actor, BulkAction, MOST_SAMPLED, Pace,
     core::{graph::Graph, state::TaskStatus},
 };
 
@@ -57,6 +58,7 @@ fn because(others: Value, required: &[&str]) -> Value {
 fn filter() -> Vec<(&'static str, Value, &'static str)> {
     let text = || json!({"type": "string", "minLength": 1});
     let time = || json!({"type": "string", "format": "date-time"});
+    let step = json!({"type": "string", "pattern": "^[^:]+:(in_progress|retrying|complete|error|cancelled|resolved_manually)$"});
     vec![
         (
             "status",
@@ -66,6 +68,7 @@ fn filter() -> Vec<(&'static str, Value, &'static str)> {
         ("workflow", text(), "The workflow: its name, or `namespace/name@version`."),
         ("failed_step", text(), "A step that failed for good."),
         ("error_code", text(), "The code of the error of such a step."),
+        ("step", step, "`NAME:STATE`, such as `process_payment:retrying`: the tasks with a step in this state."),
         ("compensated", json!({"type": "boolean"}), "Whether the task has been compensated, which closes it."),
         (
             "needs",
@@ -145,6 +148,24 @@ fn about(document: &mut Document) {
         document
             .operation(("get", &path("/health/status")), &id("showHealth"), "about", "Counts how the open tasks stand.")
             .answers::<HealthView>(200, "The numbers.");
+        let analytics = document
+            .operation(
+                ("get", &path("/analytics")),
+                &id("showAnalytics"),
+                "about",
+                "Computes figures of the newest tasks.",
+            )
+            .query(
+                "tasks",
+                json!({"type": "integer", "minimum": 1, "maximum": MOST_SAMPLED, "default": SAMPLE}),
+                "The most tasks in the sample.",
+            );
+        let filter =
+            filter().into_iter().filter(|(name, ..)| ["workflow", "created_from", "created_before"].contains(name));
+        filter
+            .fold(analytics, |analytics, (name, schema, what)| analytics.query(name, schema, what))
+            .answers::<AnalyticsView>(200, "The figures.")
+            .refused(422);
         document
             .operation(("get", &path("/openapi.json")), &id("showOpenApi"), "about", "Shows this document.")
             .answers_with(200, "The document.", "application/json", json!({"type": "object"}));

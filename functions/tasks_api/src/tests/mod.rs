@@ -1,6 +1,7 @@
 //! Tests of the API on the engine in memory, with a host that authenticates callers.
 
 mod actions;
+mod analytics;
 mod bulk;
 mod health;
 mod looking;

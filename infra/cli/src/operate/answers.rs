@@ -21,6 +21,17 @@ pub(super) struct ListedTask {
     pub(super) failed_steps: Vec<String>,
     pub(super) compensated: bool,
     pub(super) needs_person: bool,
+    pub(super) step: Option<ListedStep>,
+}
+
+/// A step of a task in a list.
+#[derive(Deserialize)]
+pub(super) struct ListedStep {
+    pub(super) name: String,
+    pub(super) state: String,
+    pub(super) attempt: u32,
+    pub(super) error_code: Option<String>,
+    pub(super) next_retry_at: Option<String>,
 }
 
 /// A whole task.

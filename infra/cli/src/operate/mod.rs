@@ -3,6 +3,7 @@
 //! `target` finds the API, `api` asks it, `answers` are its answers, and `render` makes texts of them. Data goes to stdout, everything
 //! else to stderr.
 
+mod analytics;
 mod answers;
 mod api;
 mod aws;
@@ -85,6 +86,14 @@ pub enum Command {
     /// Count the open tasks, by how they stand, and say how old the oldest is
     #[command(after_long_help = EXIT_CODES)]
     Health {
+        #[command(flatten)]
+        to: Common,
+    },
+    /// Show figures of the newest tasks: how they end, and how long each step runs and waits
+    #[command(after_long_help = EXIT_CODES)]
+    Analytics {
+        #[command(flatten)]
+        of: analytics::Options,
         #[command(flatten)]
         to: Common,
     },
@@ -239,6 +248,9 @@ pub struct Filter {
     /// The code of the error of a failed step
     #[arg(long, value_name = "CODE", help_heading = "Filter")]
     error_code: Option<String>,
+    /// A step or compensation and its state, such as process_payment:retrying; --error-code is then its last error's
+    #[arg(long, value_name = "STEP:STATE", help_heading = "Filter")]
+    step: Option<String>,
     /// Whether they are compensated: true or false
     #[arg(long, value_name = "true|false", help_heading = "Filter")]
     compensated: Option<bool>,
@@ -265,6 +277,7 @@ impl Filter {
             ("workflow", &self.workflow),
             ("failed_step", &self.failed_step),
             ("error_code", &self.error_code),
+            ("step", &self.step),
             ("compensated", &compensated),
             ("needs", &self.needs),
             ("created_from", &self.created_from),
@@ -308,6 +321,7 @@ async fn perform(root: Option<&Path>, command: &Command) -> Result<(), Failure> 
         Command::Graph { task, mermaid, to } => tasks::graph(&api(to).await?, task, *mermaid, to.json).await,
         Command::Workflows { to } => shop::workflows(&api(to).await?, to.json).await,
         Command::Health { to } => shop::health(&api(to).await?, to.json).await,
+        Command::Analytics { of, to } => analytics::show(&api(to).await?, of, to.json).await,
         Command::Demo { target } => {
             let customers = target.customers(root).await?;
             checkout_demo::play(&customers).await.map_err(|error| match error {
@@ -345,6 +359,7 @@ impl Command {
             | Self::Graph { to, .. }
             | Self::Workflows { to }
             | Self::Health { to }
+            | Self::Analytics { to, .. }
             | Self::Bulk { to, .. }
             | Self::Results { to, .. }
             | Self::Stop { to, .. }

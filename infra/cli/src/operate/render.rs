@@ -1,8 +1,8 @@
 //! The texts for people.
 
 use super::answers::{
-    Attempt, Bulk, Counted, Graph, Health, ListedTask, Node, PlannedStep, Step, StepError, Task, TaskResult, Workflow,
-    Workflows,
+    Attempt, Bulk, Counted, Graph, Health, ListedStep, ListedTask, Node, PlannedStep, Step, StepError, Task,
+    TaskResult, Workflow, Workflows,
 };
 use std::fmt::{self, Display, Formatter};
 
@@ -13,6 +13,12 @@ impl Display for ListedTask {
         write!(f, "{task_id}  {created_at}  {status:<17}  {workflow}")?;
         if !self.failed_steps.is_empty() {
             write!(f, "  failed: {}", self.failed_steps.join(", "))?;
+        }
+        if let Some(ListedStep { name, state, attempt, error_code, next_retry_at }) = &self.step {
+            write!(f, "  {name}: {state}, attempt {attempt}")?;
+            for more in [error_code, next_retry_at].into_iter().flatten() {
+                write!(f, ", {more}")?;
+            }
         }
         match (self.compensated, self.needs_person) {
             (true, _) => f.write_str("  compensated"),

@@ -4,16 +4,18 @@ use crate::{
     Before, Cursor, FailureKind, Filter, SearchValue, TaskId,
     core::{
         index::IndexPartition,
+        item::attribute,
         record::NewTask,
         settlement::Settlement,
         state::{End, TaskState, TaskStatus},
         task,
+        transition::Change,
     },
     permanent,
     ports::{Store, settle_first},
     testing::{
         Harness, StepFault, VirtualClock,
-        fixtures::staged::{actor, graph, no, workflow},
+        fixtures::staged::{Log, actor, graph, no, workflow},
     },
 };
 use std::{collections::BTreeSet, time::Duration};
@@ -259,6 +261,26 @@ async fn newest_tasks_are_found_once_each_whatever_a_page_holds() {
     let none = Filter { workflow: Some("another".to_owned()), ..Filter::default() };
     assert_eq!(newest(&harness, None, &none, 10).await.concat(), []);
     assert_eq!(newest(&harness, SearchValue::new("email", "bob").as_ref(), &all, 10).await, [vec![]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn unreadable_search_key_hides_no_other_task() {
+    let harness = graph(&[&[]], &[], "");
+    let mut tasks = written_in_one_shard(&harness, 3);
+    for task in &tasks {
+        harness.memory().apply(&value().put(*task, harness.now())).await.unwrap();
+    }
+    tasks.reverse();
+    let unreadable = tasks.remove(1);
+    harness.memory().store.force(value().key(unreadable), vec![Change::Remove(attribute::TASK_ID)]).unwrap();
+    let (log, _guard) = Log::new();
+    for limit in [2, 3] {
+        assert_eq!(newest(&harness, Some(&value()), &Filter::default(), limit).await.concat(), tasks, "{limit}");
+    }
+    assert!(!log.lines("a search key is left out").is_empty());
+    let before = Before(tasks[0]);
+    let error = harness.client().newest(Some(&value()), &Filter::default(), Some(before), 1).await.unwrap_err();
+    assert!(error.to_string().contains("leads to no task"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
