@@ -12,10 +12,11 @@ use stepwell::{
 };
 
 /// The size of the sample, unless the query says another one.
-const SAMPLE: usize = 200;
+pub(crate) const SAMPLE: usize = 200;
 
 /// The answer.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct AnalyticsView {
     /// How the figures come about.
     method: &'static str,

@@ -1,5 +1,5 @@
 //! The operators' HTTP API: lists, inspects and repairs workflow tasks, marks orders as shipped, and sends their e-mail
-//! again.
+//! again. It also shows the workflows, and how the open tasks stand.
 //!
 //! Each route has a module of its own. `operator.rs` has the authorization. [`http_api`] has the code around all
 //! routes.
@@ -10,7 +10,10 @@ mod bulk;
 mod error;
 mod filter;
 pub mod handlers;
+mod health;
 mod list;
+#[cfg(test)]
+mod openapi;
 mod operator;
 mod orders;
 mod resend;
@@ -18,6 +21,7 @@ mod ship;
 mod show;
 #[cfg(test)]
 mod tests;
+mod workflows;
 
 pub use handlers::result_types;
 
@@ -39,6 +43,9 @@ use stepwell::{
 /// A little less than the function's timeout in the template, so that a slow request gets a proper error answer.
 const TIME_LIMIT: Duration = Duration::from_secs(27);
 
+/// The OpenAPI document, which a test writes.
+const OPENAPI: &str = include_str!("../openapi.json");
+
 /// The state that axum passes to a route: the engine's client.
 type Engine<S, Q, A> = State<Arc<Client<S, Q, A>>>;
 
@@ -57,7 +64,6 @@ where
         .route("/orders/{order_id}/resend", post(resend::resend::<O, M, S, Q, A>))
         .with_state(Arc::new(OrderDesk { orders, mailer, engine: engine.clone() }));
     let of_tasks = Router::new()
-        .route("/analytics", get(analytics::analytics::<S, Q, A>))
         .route("/tasks", get(list::list::<S, Q, A>))
         .route("/tasks/bulk", get(bulk::list::<S, Q, A>).post(bulk::start::<S, Q, A>))
         .route("/tasks/bulk/{bulk_id}", get(bulk::show::<S, Q, A>))
@@ -72,6 +78,29 @@ where
         .route("/tasks/{task_id}/compensate", act::to_task(OperatorAction::Compensate))
         .route("/tasks/{task_id}/resolve", act::to_task(OperatorAction::Resolve))
         .route("/tasks/{task_id}/steps/{step}/resolve", post(act::resolve_step::<S, Q, A>))
+        .with_state(engine.clone());
+    let of_all = Router::new()
+        .route("/analytics", get(analytics::analytics::<S, Q, A>))
+        .route("/health/status", get(health::status::<S, Q, A>))
+        // Behind API Gateway the first one is the customers' API's.
+        .route("/openapi.json", http_api::document(OPENAPI))
+        .route("/tasks/openapi.json", http_api::document(OPENAPI))
+        .route("/workflows", get(workflows::list))
         .with_state(engine);
-    http_api::complete(of_tasks.merge(of_orders).layer(from_fn(operator::require)), TIME_LIMIT)
+    let routes = of_tasks.merge(of_orders).merge(of_all);
+    http_api::complete(routes.layer(from_fn(operator::require)), TIME_LIMIT)
+}
+
+/// Makes the routes by which a supervisor asks whether the program runs, and whether its store answers. They need no operator.
+pub fn probes<S, Q, A>(engine: Client<S, Q, A>) -> Router
+where
+    S: Store + 'static,
+    Q: Queue + 'static,
+    A: Runtime + 'static,
+{
+    let probes = Router::new()
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready::<S, Q, A>))
+        .with_state(Arc::new(engine));
+    http_api::alone(probes, TIME_LIMIT)
 }

@@ -20,6 +20,7 @@ const LIMIT: (usize, usize) = (50, 200);
 
 /// One page of the list.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct TaskList {
     tasks: Vec<ListedTask>,
     /// The number of tasks on this page.
@@ -30,6 +31,7 @@ pub(crate) struct TaskList {
 
 /// A task in the list.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct ListedTask {
     task_id: TaskId,
     workflow: String,
@@ -46,6 +48,7 @@ pub(crate) struct ListedTask {
 
 /// A step of a task in the list.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct ListedStep {
     name: String,
     state: StepState,

@@ -164,8 +164,8 @@ pub use core::{
 pub use ports::{CallError, FailureKind, Runtime};
 pub use runtime::{
     client::{
-        ActionError, Actor, BulkCount, BulkError, BulkRequest, Client, InvalidActor, MOST_SAMPLED, ManualResult,
-        NewBulk, PendingStart, RUN_NOW_PAUSE, StartError, Started, StepSummary, Summary, TaskPage,
+        ActionError, Actor, BulkCount, BulkError, BulkRequest, Client, Count, Health, InvalidActor, MOST_SAMPLED,
+        ManualResult, NewBulk, PendingStart, RUN_NOW_PAUSE, StartError, Started, StepSummary, Summary, TaskPage,
     },
     error::EngineError,
     result_types::ResultTypes,

@@ -13,6 +13,7 @@ mod failure;
 mod logs;
 mod output;
 mod render;
+mod shop;
 mod target;
 mod tasks;
 mod watch;
@@ -74,6 +75,18 @@ pub enum Command {
         /// In Mermaid's words, for a page that draws it
         #[arg(long, conflicts_with = "json")]
         mermaid: bool,
+        #[command(flatten)]
+        to: Common,
+    },
+    /// Show the workflows of the shop: their steps and compensations with what each waits for, and their limits
+    #[command(after_long_help = EXIT_CODES)]
+    Workflows {
+        #[command(flatten)]
+        to: Common,
+    },
+    /// Count the open tasks, by how they stand, and say how old the oldest is
+    #[command(after_long_help = EXIT_CODES)]
+    Health {
         #[command(flatten)]
         to: Common,
     },
@@ -322,6 +335,8 @@ async fn perform(root: Option<&Path>, command: &Command) -> Result<(), Failure> 
         Command::Show { task, to } => tasks::show(&api(to).await?, task, to.json).await,
         Command::Watch { task, every, to } => watch::watch(&api(to).await?, task.as_deref(), *every, to.json).await,
         Command::Graph { task, mermaid, to } => tasks::graph(&api(to).await?, task, *mermaid, to.json).await,
+        Command::Workflows { to } => shop::workflows(&api(to).await?, to.json).await,
+        Command::Health { to } => shop::health(&api(to).await?, to.json).await,
         Command::Analytics { of, to } => analytics::show(&api(to).await?, of, to.json).await,
         Command::Demo { target } => {
             let customers = target.customers(root).await?;
@@ -361,6 +376,8 @@ impl Command {
             | Self::Show { to, .. }
             | Self::Watch { to, .. }
             | Self::Graph { to, .. }
+            | Self::Workflows { to }
+            | Self::Health { to }
             | Self::Analytics { to, .. }
             | Self::Bulk { to, .. }
             | Self::Results { to, .. }

@@ -99,6 +99,30 @@ fn graph_is_printed_as_text_in_mermaid_and_as_json() {
 }
 
 #[test]
+fn workflows_and_health_are_printed_as_text_and_as_json() {
+    let shop = Shop::start();
+    shop.buy("card_declined");
+    let text = shop.operate(&["workflows"]).expect(0).stdout;
+    for line in [
+        "ecommerce/checkout@1.0.0  From a cart to a confirmed order\n",
+        "  process_payment           3 attempts, 30 s each, after validate_cart, waits on payment_gateway\n",
+        "  cancel_order              no last attempt, 15 s each, compensates create_order\n",
+        "deadline   1800 s after the start, until create_order is done\n",
+        "found by   email, order_number\n",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    let json = shop.operate(&["workflows", "--json"]).expect(0).json();
+    assert_eq!(json["workflows"][0]["steps"][0]["name"], "validate_cart");
+    let text = shop.operate(&["health"]).expect(0).stdout;
+    assert!(
+        text.contains("        1  of them failed,") && text.contains("The oldest open task was started "),
+        "{text}"
+    );
+    assert_eq!(shop.operate(&["health", "--json"]).expect(0).json()["open"], json!({"tasks": 1, "or_more": false}));
+}
+
+#[test]
 fn actions_on_a_task_say_what_it_is_now_and_the_audit_trail_has_who_and_why() {
     let shop = Shop::start();
     let task = shop.buy_later();

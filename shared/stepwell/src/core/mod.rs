@@ -38,6 +38,8 @@ mod parts;
 pub mod plan;
 pub mod record;
 pub mod recovery;
+#[cfg(feature = "schema")]
+mod schema;
 pub mod search;
 pub mod settlement;
 pub mod snapshot;

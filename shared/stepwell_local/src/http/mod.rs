@@ -22,9 +22,10 @@ pub const OPERATOR_HEADER: &str = "x-operator";
 /// The name of an operator who does not say one.
 const OPERATOR: &str = "operator";
 
-/// Lets only those requests pass that carry this token, and tells the API who sends them, as [`named`] does.
-pub fn for_operators(router: Router, token: Secret) -> Router {
-    named(router).layer(from_fn(move |request: Request, next: Next| {
+/// Lets only those requests pass to an API that carry this token, and tells it who sends them, as [`named`] does. Anybody may call the
+/// `open` routes.
+pub fn for_operators(router: Router, open: Router, token: Secret) -> Router {
+    let guarded = named(router).layer(from_fn(move |request: Request, next: Next| {
         let authorized = has_token(request.headers(), &token);
         async move {
             if authorized {
@@ -35,7 +36,8 @@ pub fn for_operators(router: Router, token: Secret) -> Router {
             let challenge = [(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))];
             (challenge, refusal(StatusCode::UNAUTHORIZED, text)).into_response()
         }
-    }))
+    }));
+    guarded.merge(open)
 }
 
 /// Tells the API who sends each request, which has been let in: [`OPERATOR_HEADER`] may say so.

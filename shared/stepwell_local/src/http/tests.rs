@@ -33,7 +33,7 @@ async fn operate(authorization: Option<&str>, name: Option<&str>) -> (u16, Strin
     let authorization = authorization.map(|text| text.replace("TOKEN", token.expose()));
     let mut headers = Vec::from_iter(authorization.as_deref().map(|text| ("authorization", text)));
     headers.extend(name.map(|name| (OPERATOR_HEADER, name)));
-    answer(for_operators(echo(), token), &headers).await
+    answer(for_operators(echo(), Router::new(), token), &headers).await
 }
 
 #[test_case(None, "operator"; "no name")]

@@ -138,6 +138,7 @@ impl Server {
         let for_customers = checkout_api::router(engine.clone(), shop.clone(), keys, settings.limits).map_err(other)?;
         let engine = engine.with_result_types(tasks_api::result_types::<LocalShop>());
         let mailer = shop.mailer().map_err(other)?;
+        let probes = tasks_api::probes(engine.clone());
         let operate = tasks_api::router(engine, shop, mailer);
         let console = Console::new(console::Settings {
             place: format!("the shop in {}", data.display()),
@@ -151,7 +152,7 @@ impl Server {
         let console = console.map_err(other)?;
         let login = console.link(&url(&operators)?);
         let by_browser = console.router(http::named(operate.clone()));
-        let for_operators = by_browser.fallback_service(http::for_operators(operate, operator_token));
+        let for_operators = by_browser.fallback_service(http::for_operators(operate, probes, operator_token));
         let (customers_url, operators_url, address) = (url(&customers)?, url(&operators)?, data.join("operators-url"));
         // For the command `stepwell`.
         fs::write(&address, &operators_url).map_err(|source| Failure::Folder { path: address.clone(), source })?;
