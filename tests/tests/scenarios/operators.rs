@@ -10,6 +10,7 @@ on_both_backends! {
     request_of_a_stranger_is_rejected,
     dry_run_counts_and_bulk_redrive_redrives,
     checkout_is_found_by_its_customer_and_by_its_order_number,
+    operators_see_the_whole_shop,
     failed_checkout_is_redriven,
     checkout_waiting_for_a_retry_is_cancelled,
     dependents_run_after_an_operator_resolves_a_step,
@@ -66,6 +67,10 @@ async fn request_of_a_stranger_is_rejected<B: Backend>() {
         ("GET", "/tasks".to_owned()),
         ("GET", "/tasks?status=error".to_owned()),
         ("GET", "/tasks/bulk".to_owned()),
+        ("GET", "/tasks/openapi.json".to_owned()),
+        ("GET", "/analytics".to_owned()),
+        ("GET", "/workflows".to_owned()),
+        ("GET", "/health/status".to_owned()),
         ("POST", "/tasks/bulk".to_owned()),
         ("GET", format!("/tasks/{task}")),
         ("POST", format!("/tasks/{task}/redrive")),
@@ -91,6 +96,22 @@ async fn request_of_a_stranger_is_rejected<B: Backend>() {
         assert!(matches!(answer.status, 401 | 403 | 404), "{path}: {answer:?}");
     }
     assert_eq!(shop.operator().task(&task).await, before);
+}
+
+async fn operators_see_the_whole_shop<B: Backend>() {
+    let (shop, [product]) = B::open([(2_500, 5)]).await;
+    let operator = shop.operator();
+    let task = declined(&shop, &product).await;
+    let (query, _) = only(&shop, &task, &[("step", "process_payment:error"), ("order", "newest")]).await;
+    let found = until("the index", async || operator.list(&query).await.into_iter().next()).await;
+    assert_eq!((&found["task_id"], &found["step"]["error_code"]), (&json!(task), &json!("PAYMENT_DECLINED")));
+    let (time, _) = only(&shop, &task, &[]).await;
+    let figures = operator.get(&format!("/analytics?{time}")).await.expect(200);
+    assert_eq!(figures["workflows"][0]["statuses"], json!({"error": 1}), "{figures}");
+    let workflows = operator.get("/workflows").await.expect(200);
+    assert_eq!(workflows["workflows"][0]["steps"][1]["name"], "process_payment", "{workflows}");
+    let health = operator.get("/health/status").await.expect(200);
+    assert!(health["needs_person"]["tasks"].is_u64(), "{health}");
 }
 
 async fn dry_run_counts_and_bulk_redrive_redrives<B: Backend>() {
