@@ -356,11 +356,11 @@ mod tests {
         assert!(are_close(seen.completed as f64, seen.measured_starts.wanted as f64), "{seen:?}");
     }
 
-    /// Each quota holds up what comes once it is a twentieth.
+    /// Each quota holds up what comes once it is a twentieth, and that of a partition once it is a hundredth.
     #[test_case(Resource::Api, |setup| setup.api.requests /= 20.0)]
     #[test_case(Resource::TableWrites, |setup| setup.warm_write_units /= 20.0)]
     #[test_case(Resource::IndexWrites, |setup| setup.warm_index_units /= 20.0)]
-    #[test_case(Resource::IndexPartition, |setup| setup.quotas.dynamodb.partition_write_units /= 50.0)]
+    #[test_case(Resource::IndexPartition, |setup| setup.quotas.dynamodb.partition_write_units /= 100.0)]
     #[test_case(Resource::Reads, |setup| setup.warm_read_units /= 20.0)]
     #[test_case(Resource::InFlight, |setup| (setup.quotas.sqs.in_flight, setup.warm_write_units) = (52.0, 8_000.0))]
     #[test_case(Resource::Step("process_payment".to_owned()), |setup| {
