@@ -24,17 +24,21 @@ pub(crate) struct HealthView {
     at: Timestamp,
     /// Tasks that run or are compensated, or have failed and are redriven or compensated later.
     open: CountView,
-    /// Open tasks with a step that failed for good.
+    /// Open tasks that have failed, and are redriven or compensated later.
     failed: CountView,
-    /// Open tasks whose workflow gives them less time than they have been open for.
+    /// Open tasks that are compensated.
+    compensating: CountView,
+    /// Running tasks that were started longer ago than their workflow gives them. A redriven task has its whole time once more, and is counted
+    /// all the same.
     overdue: CountView,
-    /// Open tasks that the watchdog should have inspected a minute ago. It does not run, or is behind.
+    /// Open tasks that the watchdog should have inspected three minutes ago. It does not run, or is behind, or a newer version has written
+    /// them.
     stuck: CountView,
     /// Tasks that wait for a person: a compensation failed for good, or they are dead-lettered.
     needs_person: CountView,
     /// Tasks of which the queue has given up a message, and whose redrives are used up.
     dead_lettered: CountView,
-    /// When the oldest open task was started; `null` if none is open. There may be an older one if `open` has more than are counted.
+    /// When the oldest open task was started; `null` if none is open, or more than are counted.
     oldest_open_at: Option<Timestamp>,
     /// The age of that task.
     oldest_open_seconds: Option<u64>,
@@ -61,6 +65,7 @@ impl HealthView {
             at,
             open: health.open.into(),
             failed: health.failed.into(),
+            compensating: health.compensating.into(),
             overdue: health.overdue.into(),
             stuck: health.stuck.into(),
             needs_person: health.needs_person.into(),

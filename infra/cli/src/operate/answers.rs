@@ -236,6 +236,7 @@ pub(super) struct PlannedStep {
 pub(super) struct Health {
     pub(super) open: Counted,
     pub(super) failed: Counted,
+    pub(super) compensating: Counted,
     pub(super) overdue: Counted,
     pub(super) stuck: Counted,
     pub(super) needs_person: Counted,

@@ -251,8 +251,12 @@ impl Display for Health {
         let rows = [
             (&self.open, "open"),
             (&self.failed, "of them failed, and are redriven or compensated later"),
-            (&self.overdue, "of them open for longer than their workflow gives them"),
-            (&self.stuck, "of them not inspected in time: the watchdog does not run, or is behind"),
+            (&self.compensating, "of them are compensated"),
+            (&self.overdue, "of them run, and were started longer ago than their workflow gives them"),
+            (
+                &self.stuck,
+                "of them not inspected in time: the watchdog does not run or is behind, or a newer version wrote them",
+            ),
             (&self.needs_person, "wait for a person"),
             (&self.dead_lettered, "of them dead-lettered"),
         ];

@@ -205,7 +205,13 @@ fn only_this_machine_and_only_operators_with_the_token_are_let_in() {
     for address in [&shop.customers, &shop.operators] {
         assert_eq!(ask(address, "GET /products", "Host: shop.example\r\n", "").0, 421);
     }
-    assert_eq!(ask(&shop.operators, "GET /tasks", HOST, "").0, 401);
+    for guarded in ["GET /tasks", "GET /health/status"] {
+        assert_eq!(ask(&shop.operators, guarded, HOST, "").0, 401, "{guarded}");
+    }
+    // For a supervisor, which has no token.
+    for open in ["GET /health/live", "GET /health/ready"] {
+        assert_eq!(ask(&shop.operators, open, HOST, "").0, 200, "{open}");
+    }
     let token = fs::read_to_string(folder.path().join("operator-token")).unwrap();
     let headers = format!("{HOST}Authorization: Bearer {}\r\n", token.trim());
     assert_eq!(ask(&shop.operators, "GET /tasks", &headers, "").0, 200);

@@ -3,7 +3,8 @@
 use super::Client;
 use crate::{
     core::{
-        index::{IndexEntry, IndexPartition, OVERDUE_AFTER, Page},
+        index::{IndexEntry, IndexPartition, Page},
+        state::TaskStatus,
         timestamp::Timestamp,
     },
     ports::{Queue, Runtime, Store, TableError},
@@ -14,6 +15,9 @@ use std::time::Duration;
 /// How many entries of a shard are read. Ids spread tasks evenly over the 16 shards of a partition, so up to 800 tasks of a partition are
 /// counted to the last one, and no more than 1,024 are read.
 const READ: u16 = 64;
+
+/// How long after its time an inspection counts as missed: two runs of the watchdog, of a minute each, and the length of a third one.
+const MISSED_AFTER: Duration = Duration::from_secs(180);
 
 /// How many shards are read at a time.
 const CONCURRENCY: usize = 16;
@@ -36,36 +40,54 @@ pub struct Count {
 pub struct Health {
     /// Tasks that run or are compensated, or have failed and are redriven or compensated later.
     pub open: Count,
-    /// Those of them that have a step which failed for good.
+    /// Those of them that have failed.
     pub failed: Count,
-    /// Those of them that have been open for longer than their workflow gives them.
+    /// Those of them that are compensated.
+    pub compensating: Count,
+    /// Those of them that run, and were started longer ago than their workflow gives them. A redriven task has its whole time once more, and is
+    /// counted all the same.
     pub overdue: Count,
-    /// Those of them that the watchdog should have inspected a minute ago, so that a lost message of theirs would not be noticed.
+    /// Those of them that the watchdog should have inspected three minutes ago, so that a lost message of theirs would not be noticed. A task
+    /// that needs a newer version is among them: nobody inspects it.
     pub stuck: Count,
     /// Tasks that wait for a person, open or not.
     pub needs_person: Count,
     /// Those of them of which the queue has given up a message, and whose redrives are used up.
     pub dead_lettered: Count,
-    /// The start of the oldest open task that was counted; `None` if none is open.
+    /// The start of the oldest open task; `None` if none is open. Not known either if there are more than are counted: the index begins with
+    /// those that are inspected next, and old tasks are inspected less often.
     pub oldest_open: Option<Timestamp>,
 }
 
 impl Health {
     fn add(&mut self, partition: IndexPartition, entries: &[IndexEntry], now: Timestamp, time_of: &TimeOf<'_>) {
-        let or_more = entries.len() >= usize::from(READ);
+        let whole = entries.len() < usize::from(READ);
         let count = |count: &mut Count, fits: &dyn Fn(&IndexEntry) -> bool| {
             count.tasks += entries.iter().filter(|entry| fits(entry)).count();
-            count.or_more |= or_more;
+            count.or_more |= !whole;
         };
-        count(&mut self.needs_person, &|entry| entry.needs_person);
+        if IndexPartition::WAITING_FOR_A_PERSON.contains(&partition) {
+            count(&mut self.needs_person, &|entry| entry.needs_person);
+        }
         if partition == IndexPartition::NeedsPerson {
             return count(&mut self.dead_lettered, &|_| true);
         }
-        count(&mut self.open, &|_| true);
-        count(&mut self.failed, &|entry| !entry.failed_steps.is_empty());
-        count(&mut self.overdue, &|entry| time_of(&entry.workflow).is_some_and(|time| entry.created_at + time < now));
-        count(&mut self.stuck, &|entry| entry.place.at + OVERDUE_AFTER < now);
-        self.oldest_open = entries.iter().map(|entry| entry.created_at).chain(self.oldest_open).min();
+        // A task is listed here also if it is complete, and an optional step of it is redriven.
+        let is_open = |entry: &&IndexEntry| entry.status != TaskStatus::Complete;
+        count(&mut self.open, &|entry| is_open(&entry));
+        if partition == IndexPartition::Pending {
+            let is_late =
+                |entry: &IndexEntry| time_of(&entry.workflow).is_some_and(|time| entry.created_at + time < now);
+            count(&mut self.overdue, &is_late);
+        } else {
+            count(&mut self.failed, &|entry| entry.status == TaskStatus::Error);
+            count(&mut self.compensating, &|entry| entry.status == TaskStatus::Compensating);
+        }
+        // They stand in the order of their inspections, so where the last one is not missed, none is that was not read.
+        let is_missed = |entry: &IndexEntry| entry.place.at + MISSED_AFTER < now;
+        self.stuck.tasks += entries.iter().filter(|entry| is_missed(entry)).count();
+        self.stuck.or_more |= !whole && entries.last().is_some_and(is_missed);
+        self.oldest_open = entries.iter().filter(is_open).map(|entry| entry.created_at).chain(self.oldest_open).min();
     }
 }
 
@@ -91,7 +113,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         while let Some((partition, entries)) = shards.try_next().await? {
             health.add(partition, &entries, now, time_of);
         }
-        Ok(health)
+        Ok(Health { oldest_open: health.oldest_open.filter(|_| !health.open.or_more), ..health })
     }
 
     /// Checks by one small read that the store answers.
