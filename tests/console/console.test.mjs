@@ -250,7 +250,8 @@ test("what needs a person comes first, and is resolved by hand", async () => {
   const page = await open({});
   await show(page, "/console/");
   const first = page.locator("main section").first();
-  await first.getByText("1 task needs a person").waitFor();
+  // Behind so many others that have failed the overview does not look for more of them.
+  await first.getByText(/^1\+ tasks need a person$|^1 task needs a person$/).waitFor();
   await first.getByRole("link", { name: `Task …${needsPerson.slice(-8)}` }).click();
   await page.getByText("refund_payment failed for good. The task waits for a person.").waitFor();
   await page.getByText("Return the money in another way, then resolve this compensation").waitFor();
@@ -362,9 +363,9 @@ const LEAVING = {
   "the machine sleeps": [(page) => page.clock.fastForward(60_000), "this page was asleep when its time came"],
 };
 
-test("what waits is taken back when its page, its session or its time is over", async () => {
-  const id = await declinedCard();
-  for (const [when, [leave, why]] of Object.entries(LEAVING)) {
+for (const [when, [leave, why]] of Object.entries(LEAVING)) {
+  test(`what waits is taken back when ${when}`, async () => {
+    const id = await declinedCard();
     const page = await open({});
     await page.clock.install();
     await askToCancel(page, id);
@@ -377,9 +378,9 @@ test("what waits is taken back when its page, its session or its time is over", 
     await page.locator(".grace").waitFor({ state: "detached" });
     await page.context().close();
     const { actions, status } = await api(`/tasks/${id}`);
-    assert.deepEqual([actions, status], [[], "error"], when);
-  }
-});
+    assert.deepEqual([actions, status], [[], "error"]);
+  });
+}
 
 test("a browser asks before a page is left on which something waits", async () => {
   const page = await open({}, { leaves: true });
@@ -462,6 +463,44 @@ test("failed requests are repeated ever less often, and not before the API says 
   wait = { "retry-after": "300" };
   await within(65);
   assert.equal(await within(200), 0, "it was told to wait for 300 s");
+  await page.context().close();
+});
+
+test("a shop whose requests cost money is asked each 30 seconds", async () => {
+  const page = await open({});
+  await page.clock.install();
+  await page.route("**/console/session", async (route) => {
+    const answer = await route.fetch();
+    const { session, ...rest } = await answer.json();
+    await route.fulfill({ response: answer, json: { ...rest, session: { ...session, metered: true } } });
+  });
+  await show(page, "/console/");
+  let asked = 0;
+  page.on("request", (request) => (asked += request.url().endsWith("/api/tasks?limit=200") ? 1 : 0));
+  for (let second = 0; second < 50; second += 1) await page.clock.runFor(1_000);
+  await until("it asks again", () => asked > 0);
+  assert.equal(asked, 1);
+  await page.context().close();
+});
+
+test("counts have what is not kept or not counted", async () => {
+  const id = await declinedCard();
+  const page = await open({});
+  await page.route(`**/api/tasks/${id}`, async (route) => {
+    const answer = await route.fetch();
+    const task = await answer.json();
+    task.steps.find((step) => step.name === "process_payment").omitted_attempts = { GATEWAY_DOWN: 1_000 };
+    await route.fulfill({ response: answer, json: task });
+  });
+  await show(page, `/console/tasks/${id}`);
+  const step = page.getByRole("region", { name: "process_payment" });
+  await step.getByText("1,001 attempts in").waitFor();
+  await step.getByRole("button", { name: "Resolve by hand…" }).click();
+  await page.getByText("1,001 attempts were made").waitFor();
+  await page.route("**/api/tasks/bulk", (route) => route.fulfill({ json: { dry_run: true, count: 1_000, or_more: true, sample: [] } }));
+  await show(page, "/console/tasks?status=error");
+  await page.getByRole("button", { name: "Redrive…" }).click();
+  await page.getByRole("button", { name: "Redrive at least 1,000 tasks" }).waitFor();
   await page.context().close();
 });
 

@@ -1,7 +1,7 @@
 // Actions: what one will do is said before it is done, and for ten seconds it can be taken back.
 
 import { changed, postAs, useConnection, watch } from "./api.js";
-import { attemptsOf, html, Name, Picture, plural, Problem, short, taskPath } from "./parts.js";
+import { attemptsOf, html, Name, Picture, plural, Problem, sentence, short, taskPath } from "./parts.js";
 import { useEffect, useId, useRef, useState } from "./vendor/hooks.js";
 
 /** How long an action waits before it is done, in seconds. */
@@ -101,7 +101,7 @@ export function Graces() {
             ${phase === "runs" && html`<strong>${what}</strong>: asking …`}
             ${phase === "done" && html`<${Picture} state="complete" /> <strong>${what}</strong>: ${told}`}
             ${phase === "taken back" && html`<strong>${what}</strong> was taken back${why && `: ${why}`}. Nothing was done.`}
-            ${phase === "failed" && html`<${Picture} state="error" /> <strong>${what}</strong>: ${error.message}.`}
+            ${phase === "failed" && html`<${Picture} state="error" /> <strong>${what}</strong>: ${sentence(error.message)}`}
           </p>
           ${phase === "waits" && html`
             <span class="count" aria-hidden="true">${Math.max(0, Math.ceil((due - now) / 1000))} s</span>

@@ -18,6 +18,9 @@ const BULK = FIELDS.filter((field) => field !== "key");
 const STATUSES = ["pending", "complete", "error", "compensating", "cancelled", "resolved_manually"];
 const STATUS_WORDS = { pending: "running", complete: "complete", error: "failed", compensating: "compensating", cancelled: "cancelled", resolved_manually: "resolved by hand" };
 
+/** By these the API lists tasks in any order, and without them the newest first. */
+const UNORDERED = ["status", "needs", "failed_step", "error_code", "compensated"];
+
 /** The views that everybody has. */
 const VIEWS = [
   ["All", ""],
@@ -214,7 +217,7 @@ export function List({ place }) {
       if (mine === request.current) fail(refused);
     }
   };
-  // By status the API lists tasks in any order.
+  const isOrdered = Boolean(filter.key) || !UNORDERED.some((field) => filter[field]);
   const unique = [...new Map(tasks.map((task) => [task.task_id, task])).values()].sort((one, other) => (one.created_at < other.created_at ? 1 : -1));
   return html`
     <${Title} title="Tasks">Tasks</>
@@ -223,7 +226,7 @@ export function List({ place }) {
     <${Problem} error=${answer.error ?? problem} />
     <section class="card" aria-busy=${!(data ?? answer.error) || undefined}>
       <div class="bar">
-        <p class="hint" role="status">${data && `${plural(unique.length, "task")}${next ? ", and there are more" : ""}${frozen ? ". The list stands still" : ""}`}</p>
+        <p class="hint" role="status">${data && `${plural(unique.length, "task")}${next ? `, and there are more${isOrdered ? "" : ", of any age"}` : ""}${frozen ? ". The list stands still" : ""}`}</p>
         ${frozen && html`<button class="plain" onClick=${thaw}>Back to its beginning</button>`}
         <${BulkButtons} filter=${filter} key=${path} />
       </div>

@@ -64,6 +64,9 @@ export function duration(ms) {
 
 export const plural = (count, one, many = `${one}s`) => `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
 
+/** A text with the point at its end, unless it has an end. */
+export const sentence = (text) => (/[.?!]$/.test(text) ? text : `${text}.`);
+
 /** A count, of which there may be more. */
 export const atLeast = (count, orMore, one) => `${orMore ? "at least " : ""}${plural(count, one)}`;
 
@@ -195,7 +198,7 @@ export function Tasks({ tasks, now, caption }) {
 
 /** That an answer has not come, or refuses, and of when the one is that is still shown. */
 export function Problem({ error }) {
-  return error ? html`<p class="problem" role="alert"><${Picture} state="error" /> ${error.message}.${error.since && ` What is shown is from ${clock(error.since)}.`}</p>` : null;
+  return error ? html`<p class="problem" role="alert"><${Picture} state="error" /> ${sentence(error.message)}${error.since && ` What is shown is from ${clock(error.since)}.`}</p>` : null;
 }
 
 /** The title of a page, which gets the focus when the page is opened. */
