@@ -594,6 +594,35 @@ test("the list stands still once older tasks are shown, whatever is still answer
   await page.context().close();
 });
 
+test("results that are shown stay, whatever is still answered", async () => {
+  const page = await open({});
+  const bulk = await api(bulkPath.replace("/console/bulk", "/tasks/bulk"));
+  const result = (digit) => ({ task_id: `018f4e4e-7c1a-7000-8000-00000000000${digit}`, result: "done", reason: null });
+  let done = 50, answerLate;
+  await page.route(`**/api/tasks/bulk/${bulk.bulk_id}`, (route) => route.fulfill({ json: { ...bulk, status: "running", done } }));
+  const held = new Promise((resolve) => {
+    page.route("**/results*", async (route) => {
+      if (route.request().url().endsWith("next=n")) return route.fulfill({ json: { results: [result(2)], next: null } });
+      if (done > 50) {
+        resolve();
+        await new Promise((answered) => (answerLate = answered));
+      }
+      return route.fulfill({ json: { results: [result(1)], next: "n" } });
+    });
+  });
+  await show(page, bulkPath);
+  const rows = page.locator("main tbody tr");
+  await until("one is listed", async () => (await rows.count()) === 1);
+  done = 51;
+  await held;
+  await page.getByRole("button", { name: "Show more" }).click();
+  await until("both are listed", async () => (await rows.count()) === 2);
+  answerLate();
+  await page.evaluate(() => new Promise((done) => setTimeout(done, 200)));
+  assert.equal(await rows.count(), 2);
+  await page.context().close();
+});
+
 test("a list of failed tasks is the newest, or says of which they are some", async () => {
   const page = await open({});
   await show(page, "/console/");

@@ -151,7 +151,7 @@ export function Overview() {
         <p class="hint">A compensation failed for good, or a message could not be delivered. Nothing happens to these until somebody acts.</p>
         <${Tasks} tasks=${byAge(person.data).slice(0, FEW)} now=${now} caption="Tasks that need a person" />
         ${(person.data.count > FEW || person.data.next) && html`
-          <p>${person.data.next ? "These are some of them. " : "These are the newest. "}<a href="/console/tasks?needs=person">All of them</a></p>`}`}
+          <p>${person.data.next ? "There may be more of them. " : "These are the newest. "}<a href="/console/tasks?needs=person">All of them</a></p>`}`}
     </section>
     <div class="figures">
       <${Figure} state="in_progress" label="Running" page=${running.data} now=${now} filter=${{ status: "pending" }} />
