@@ -1,11 +1,14 @@
 // Actions: what one will do is said before it is done, and for ten seconds it can be taken back.
 
-import { changed, post, useConnection } from "./api.js";
-import { html, Name, Picture, plural, Problem, short, taskPath } from "./parts.js";
+import { changed, postAs, useConnection, watch } from "./api.js";
+import { attemptsOf, html, Name, Picture, plural, Problem, sentence, short, taskPath } from "./parts.js";
 import { useEffect, useId, useRef, useState } from "./vendor/hooks.js";
 
 /** How long an action waits before it is done, in seconds. */
 const GRACE = 10;
+
+/** By how many milliseconds its end may be missed. A machine that slept, or a page that was frozen, would act later than was said. */
+const LATE = 2_000;
 
 // ---- What is about to happen -------------------------------------------------------------------------------------------
 
@@ -24,12 +27,18 @@ const drop = (id) => set(waiting.filter((one) => one.id !== id));
 /** How long it is told that an action was done, in milliseconds. */
 const TOLD = 8_000;
 
-/** Does something in ten seconds, unless it is taken back. `perform` resolves to what is told of it then. */
-export function begin({ what, perform }) {
+/**
+ * Does something in ten seconds, unless it is taken back. `perform` gets a `post` under the operator's name of now, and resolves to what is
+ * told of it then. It takes the place of one that waits and is about the same `subject`.
+ */
+export function begin({ subject, what, perform }) {
+  takeBackAll("another action took its place", (one) => one.subject === subject);
   number += 1;
   const id = number;
-  const timer = setTimeout(() => carryOut(id), GRACE * 1000);
-  set([...waiting, { id, what, perform, timer, due: Date.now() + GRACE * 1000, phase: "waits" }]);
+  const due = Date.now() + GRACE * 1000;
+  const timer = setTimeout(() => (Date.now() > due + LATE ? takeBack(id, "this page was asleep when its time came") : carryOut(id)), GRACE * 1000);
+  const post = postAs();
+  set([...waiting, { id, subject, what, perform: () => perform(post), timer, due, phase: "waits" }]);
 }
 
 async function carryOut(id) {
@@ -47,11 +56,21 @@ async function carryOut(id) {
   changed();
 }
 
-function takeBack(id) {
+/** Takes one back. If nobody has asked for it, `why` says why, and it is told until somebody has read it. */
+function takeBack(id, why) {
   clearTimeout(waiting.find((one) => one.id === id)?.timer);
-  update(id, { phase: "taken back" });
-  setTimeout(() => drop(id), TOLD / 2);
+  update(id, { phase: "taken back", why });
+  if (!why) setTimeout(() => drop(id), TOLD / 2);
 }
+
+/** Takes back all that wait, or those of them for which `of` holds. */
+export function takeBackAll(why, of = () => true) {
+  for (const one of waiting) if (one.phase === "waits" && of(one)) takeBack(one.id, why);
+}
+
+// An action belongs to the page and to the session in which it was asked for.
+addEventListener("pagehide", () => takeBackAll("the page was left"));
+watch(({ session }) => session || takeBackAll("the session has ended"));
 
 // Whoever leaves the page would take it back without knowing.
 addEventListener("beforeunload", (event) => {
@@ -75,20 +94,20 @@ export function Graces() {
   }, [counts]);
   return html`
     <section class="graces" aria-label="Actions under way">
-      ${shown.map(({ id, what, phase, due, told, error }) => html`
-        <div key=${id} class="grace ${phase === "failed" ? "bad" : ""}">
+      ${shown.map(({ id, what, phase, due, told, why, error }) => html`
+        <div key=${id} class="grace ${phase === "failed" || why ? "bad" : ""}">
           <p role="status">
             ${phase === "waits" && html`<strong>${what}</strong> begins in ten seconds.`}
             ${phase === "runs" && html`<strong>${what}</strong>: asking …`}
             ${phase === "done" && html`<${Picture} state="complete" /> <strong>${what}</strong>: ${told}`}
-            ${phase === "taken back" && html`<strong>${what}</strong> was taken back. Nothing was done.`}
-            ${phase === "failed" && html`<${Picture} state="error" /> <strong>${what}</strong>: ${error.message}.`}
+            ${phase === "taken back" && html`<strong>${what}</strong> was taken back${why && `: ${why}`}. Nothing was done.`}
+            ${phase === "failed" && html`<${Picture} state="error" /> <strong>${what}</strong>: ${sentence(error.message)}`}
           </p>
           ${phase === "waits" && html`
             <span class="count" aria-hidden="true">${Math.max(0, Math.ceil((due - now) / 1000))} s</span>
             <button onClick=${() => takeBack(id)}>Undo</button>
             <button class="plain" onClick=${() => carryOut(id)}>Do it now</button>`}
-          ${phase === "failed" && html`<button onClick=${() => drop(id)}>Dismiss</button>`}
+          ${(phase === "failed" || why) && html`<button onClick=${() => drop(id)}>Dismiss</button>`}
         </div>`)}
     </section>`;
 }
@@ -141,7 +160,7 @@ function Names({ names }) {
 
 /** The compensations of those steps that have been attempted. */
 function undoing({ task, graph }) {
-  const attempted = new Set(task.steps.filter((step) => step.attempts.length > 0).map((step) => step.name));
+  const attempted = new Set(task.steps.filter((step) => attemptsOf(step) > 0).map((step) => step.name));
   return (graph?.nodes ?? []).filter((node) => attempted.has(node.compensates)).map((node) => node.name);
 }
 
@@ -212,9 +231,10 @@ export function Buttons({ about }) {
   const { task_id: id } = about.task;
   const confirm = ({ action, verb, told }) => (form) => {
     begin({
+      subject: id,
       what: `${verb} task ${short(id)}`,
-      perform: async () => {
-        await post(`/tasks/${id}/${action}`, { reason: form.get("reason") });
+      perform: async (post) => {
+        await post(`/tasks/${encodeURIComponent(id)}/${action}`, { reason: form.get("reason") });
         return html`${told()} <a href=${taskPath(id)}>Show it</a>`;
       },
     });
@@ -245,8 +265,8 @@ export function ResolveStep({ about, step }) {
   const [open, ask] = useState(false);
   const { task } = about;
   if (!session?.may_write || task.newer_format || !mayResolve(about, step)) return null;
-  const attempts = step.attempts.length;
-  const dependents = task.steps.filter((other) => other.depends_on.includes(step.name)).map((other) => other.name);
+  const attempts = attemptsOf(step);
+  const dependents = [...task.steps, ...task.compensations].filter((other) => other.depends_on.includes(step.name)).map((other) => other.name);
   const confirm = (form) => {
     const result = form.get("result");
     try {
@@ -256,10 +276,11 @@ export function ResolveStep({ about, step }) {
     }
     const body = { reason: form.get("reason"), attempts_checked: form.has("attempts_checked") };
     begin({
+      subject: task.task_id,
       what: `Resolve ${step.name}`,
-      perform: async () => {
+      perform: async (post) => {
         // The result goes as it was typed, so that its numbers keep every digit.
-        await post(`/tasks/${task.task_id}/steps/${step.name}/resolve`, `{"result":${result},${JSON.stringify(body).slice(1)}`);
+        await post(`/tasks/${encodeURIComponent(task.task_id)}/steps/${encodeURIComponent(step.name)}/resolve`, `{"result":${result},${JSON.stringify(body).slice(1)}`);
         return html`it has your result. <a href=${taskPath(task.task_id)}>Show it</a>`;
       },
     });

@@ -38,12 +38,15 @@ export class Refused extends Error {
   }
 }
 
-/** No answer came. Whether a change was made is not known. */
+/** No answer came from the shop. Whether a change was made is not known. */
 export class NoAnswer extends Error {
-  constructor() {
-    super("No answer came. Whether it was done is not known: look before you do it again");
+  constructor(method, said = "No answer came") {
+    super(method === "GET" ? said : `${said}. Whether it was done is not known: look before you do it again`);
   }
 }
+
+/** The statuses with which a server in between, or a store, says that it got no answer itself. */
+const UNANSWERED = [502, 503, 504];
 
 // ---- The connection and the session ------------------------------------------------------------------------------------
 
@@ -67,6 +70,9 @@ export function useConnection() {
   return shown;
 }
 
+/** Has a function told how the connection and the session stand, at each change. */
+export const watch = (listener) => listeners.add(listener);
+
 addEventListener("offline", () => change({ lost: true }));
 
 const NAME = "stepwell.operator";
@@ -85,23 +91,27 @@ function named(session) {
 /** The bytes of a text in UTF-8, as a header carries them. */
 const bytes = (text) => String.fromCharCode(...new TextEncoder().encode(text));
 
+/** The header with the operator's name. */
+const signature = () => (state.session?.may_rename ? { "x-operator": bytes(state.session.operator) } : {});
+
 /** How long an answer may take, in milliseconds. */
 const PATIENCE = 30_000;
 
 async function exchange(method, url, body, headers = {}) {
-  const all = { "x-stepwell-console": "1", ...headers };
-  if (state.session?.may_rename) all["x-operator"] = bytes(state.session.operator);
+  const all = { "x-stepwell-console": "1", ...signature(), ...headers };
   if (body !== undefined) all["content-type"] = "application/json";
-  let status, text;
+  let status, text, wait;
   try {
     const response = await fetch(url, { method, headers: all, body, signal: AbortSignal.timeout(PATIENCE) });
     status = response.status;
+    wait = Number(response.headers.get("retry-after")) * 1000 || 0;
     text = await response.text();
   } catch {
     change({ lost: true });
-    throw new NoAnswer();
+    throw new NoAnswer(method);
   }
-  change({ lost: false, answered: Date.now() });
+  const unanswered = UNANSWERED.includes(status);
+  change(unanswered ? { lost: true } : { lost: false, answered: Date.now() });
   let read;
   try {
     read = text === "" ? null : parse(text);
@@ -109,8 +119,9 @@ async function exchange(method, url, body, headers = {}) {
     read = null;
   }
   if (status === 401) change({ session: null });
-  if (status >= 400) throw new Refused(status, read);
-  return read;
+  if (status < 400) return read;
+  const refused = new Refused(status, read);
+  throw Object.assign(unanswered ? new NoAnswer(method, refused.message) : refused, { wait });
 }
 
 /** Asks the API. A space is written as AWS signs it. */
@@ -141,6 +152,12 @@ export async function find(path, want) {
 export const post = (path, body, headers) =>
   exchange("POST", `/api${path}`, typeof body === "string" ? body : JSON.stringify(body), headers);
 
+/** A `post` under the name that the operator has now, whatever it is by the time it is used. */
+export function postAs() {
+  const headers = signature();
+  return (path, body, more) => post(path, body, { ...headers, ...more });
+}
+
 /** Asks whether there is a session. */
 export async function resume() {
   try {
@@ -165,15 +182,19 @@ export async function logOut() {
 
 const CHANGED = new EventTarget();
 
-/** How long after a lost answer it is asked again, in milliseconds. */
-const RETRY = 2_000;
+/** The longest pause after failed requests, in milliseconds, unless the API names a longer one. */
+const LONGEST = 60_000;
+
+/** How long lists and figures are shown before they are asked for again, in milliseconds. Where requests cost money, longer. */
+export const usePace = () => (useConnection().session?.metered ? 30_000 : 5_000);
 
 /** Has everything that is shown asked for anew, because something was done. */
 export const changed = () => CHANGED.dispatchEvent(new Event("changed"));
 
 /**
  * Asks again and again, `every` milliseconds after the last answer, while the page is looked at. `every` may be a function of the answer.
- * Without a path it asks nothing. An answer stays while the next one fails. `asking` is how it asks.
+ * Without a path it asks nothing. An answer stays while the next one fails: the error's `since` is when it came. Each failure doubles the
+ * pause. `asking` is how it asks.
  */
 export function useAnswer(path, every, asking = get) {
   const [shown, show] = useState({ path, data: undefined, error: undefined });
@@ -182,21 +203,27 @@ export function useAnswer(path, every, asking = get) {
   pause.current = every;
   useEffect(() => {
     if (path === null) return undefined;
-    let timer, last, busy = false, over = false;
+    let timer, last, since, failures = 0, busy = false, over = false;
     const ask = async () => {
       if (busy) return;
       busy = true;
       clearTimeout(timer);
+      let wait = 0;
       try {
         const data = await asking(path);
         last = data;
+        since = Date.now();
+        failures = 0;
         if (!over) show({ path, data, error: undefined });
       } catch (error) {
+        failures += 1;
+        wait = error.wait ?? 0;
+        error.since = since;
         if (!over) show((before) => ({ path, data: before.path === path ? before.data : undefined, error }));
       }
       busy = false;
-      const wait = state.lost ? RETRY : typeof pause.current === "function" ? pause.current(last) : pause.current;
-      if (!over && wait && !document.hidden) timer = setTimeout(ask, wait);
+      const every = typeof pause.current === "function" ? pause.current(last) : pause.current;
+      if (!over && every && !document.hidden) timer = setTimeout(ask, Math.max(every, wait, Math.min(every * 2 ** failures, LONGEST)));
     };
     const look = () => document.hidden || ask();
     again.current = ask;

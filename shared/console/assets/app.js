@@ -1,22 +1,22 @@
 // The frame around the pages: who is logged in, where one can go, and what is about to happen.
 
-import { Graces } from "./actions.js";
-import { logIn, logOut, rename, resume, useConnection } from "./api.js";
+import { Graces, takeBackAll } from "./actions.js";
+import { changed, logIn, logOut, rename, resume, useConnection } from "./api.js";
 import { BulkAction, BulkActions } from "./bulk.js";
 import { List } from "./list.js";
 import { Overview, Search } from "./overview.js";
-import { clock, go, html, Problem, relative, Title, useNow, usePlace } from "./parts.js";
+import { clock, go, html, ID, Problem, relative, Title, useNow, usePlace } from "./parts.js";
 import { Task } from "./task.js";
 import { useEffect, useRef, useState } from "./vendor/hooks.js";
-import { render } from "./vendor/preact.js";
+import { Component, render } from "./vendor/preact.js";
 
 /** The pages by their addresses. */
 const PAGES = [
   [/^\/console\/$/, () => html`<${Overview} />`],
   [/^\/console\/tasks$/, (place) => html`<${List} place=${place} />`],
-  [/^\/console\/tasks\/([^/]+)$/, (_, id) => html`<${Task} id=${id} key=${id} />`],
+  [new RegExp(`^/console/tasks/(${ID})$`, "i"), (_, id) => html`<${Task} id=${id} key=${id} />`],
   [/^\/console\/bulk$/, () => html`<${BulkActions} />`],
-  [/^\/console\/bulk\/([^/]+)$/, (_, id) => html`<${BulkAction} id=${id} key=${id} />`],
+  [new RegExp(`^/console/bulk/(${ID})$`, "i"), (_, id) => html`<${BulkAction} id=${id} key=${id} />`],
 ];
 
 const LINKS = [["/console/", "Overview"], ["/console/tasks", "Tasks"], ["/console/bulk", "Bulk actions"]];
@@ -24,9 +24,25 @@ const LINKS = [["/console/", "Overview"], ["/console/tasks", "Tasks"], ["/consol
 function Page({ place }) {
   for (const [pattern, page] of PAGES) {
     const found = place.pathname.match(pattern);
-    if (found) return page(place, ...found.slice(1).map(decodeURIComponent));
+    if (found) return page(place, found[1]?.toLowerCase());
   }
   return html`<${Title} title="Not found">Not found</><p>There is no page at this address. <a href="/console/">To the overview</a></p>`;
+}
+
+/** A page, or that it is broken: then the rest of the frame goes on. */
+class Boundary extends Component {
+  componentDidCatch(error) {
+    console.warn(error);
+    this.setState({ error });
+  }
+
+  componentDidUpdate({ place }) {
+    if (this.state.error && place !== this.props.place) this.setState({ error: undefined });
+  }
+
+  render({ children }, { error }) {
+    return error ? html`<${Title} title="Broken">This page is broken</><${Problem} error=${error} /><p>Load it anew, or use <code>cargo stepwell</code>.</p>` : children;
+  }
 }
 
 /** That no answer comes, and since when; nothing while answers come. */
@@ -35,7 +51,8 @@ function Connection() {
   const now = useNow();
   return html`
     <div role="status">${lost && html`
-      <p class="lost">No connection. What is shown is from ${clock(answered)}, ${relative(answered, now)}. It is asked again by itself.</p>`}
+      <p class="lost">No connection. What is shown is from ${clock(answered)}, ${relative(answered, now)}. It is asked again by itself, ever less often.
+        ${" "}<button class="plain" onClick=${changed}>Ask now</button></p>`}
     </div>`;
 }
 
@@ -43,12 +60,16 @@ function Operator({ session }) {
   const [edits, edit] = useState(false);
   const field = useRef();
   useEffect(() => field.current?.focus(), [edits]);
+  const leave = () => {
+    takeBackAll("you have logged out");
+    logOut().catch(() => {});
+  };
   if (!edits) {
     return html`
       <span class="operator">
         <span>as <strong>${session.operator}</strong></span>
         ${session.may_rename && html`<button class="plain" onClick=${() => edit(true)}>change<span class="hidden"> the name</span></button>`}
-        <button class="plain" onClick=${() => logOut().catch(() => {})}>log out</button>
+        <button class="plain" onClick=${leave}>log out</button>
       </span>`;
   }
   const save = (event) => {
@@ -91,8 +112,7 @@ function Shell({ session }) {
       </div>
     </header>
     <${Connection} />
-    <main id="main" ref=${main} tabindex="-1"><${Page} place=${place} /></main>
-    <${Graces} />`;
+    <main id="main" ref=${main} tabindex="-1"><${Boundary} place=${place}><${Page} place=${place} /></></main>`;
 }
 
 function Login({ takesToken }) {
@@ -134,8 +154,8 @@ function App() {
       refuse(error);
     });
   }, []);
-  if (session) return html`<${Shell} session=${session} />`;
-  if (session === null) return html`${refused && html`<div class="login"><${Problem} error=${refused} /></div>`}<${Login} takesToken=${takesToken} />`;
+  if (session) return html`<${Shell} session=${session} /><${Graces} />`;
+  if (session === null) return html`${refused && html`<div class="login"><${Problem} error=${refused} /></div>`}<${Login} takesToken=${takesToken} /><${Graces} />`;
   return lost
     ? html`<main class="login"><h1>No connection</h1><p>Nothing answers. Does the program run?</p><button onClick=${resume}>Try again</button></main>`
     : null;

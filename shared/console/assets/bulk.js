@@ -1,9 +1,9 @@
 // Bulk actions: which there are, how far each is, and what became of each task.
 
 import { Ask, begin } from "./actions.js";
-import { get, post, useAnswer, useConnection } from "./api.js";
-import { clock, html, plural, Problem, relative, short, State, TaskLink, Time, Title, useNow } from "./parts.js";
-import { useEffect, useState } from "./vendor/hooks.js";
+import { get, useAnswer, useConnection, usePace } from "./api.js";
+import { bulkPath, clock, html, plural, Problem, query, relative, short, State, TaskLink, Time, Title, useNow } from "./parts.js";
+import { useEffect, useRef, useState } from "./vendor/hooks.js";
 
 const EACH = 2_000;
 
@@ -26,7 +26,7 @@ const filterText = (filter) => Object.entries(filter).map(([field, value]) => `$
 
 export function BulkActions() {
   const now = useNow();
-  const { data, error } = useAnswer("/tasks/bulk", EACH * 2);
+  const { data, error } = useAnswer("/tasks/bulk", usePace());
   return html`
     <${Title} title="Bulk actions">Bulk actions</>
     <p class="hint">Of the last 90 days, the newest first. To begin one, show <a href="/console/tasks">those tasks</a> that it is about.</p>
@@ -39,7 +39,7 @@ export function BulkActions() {
           <thead><tr><th scope="col">Action</th><th scope="col">Status</th><th scope="col">Started</th><th scope="col">Done</th><th scope="col">Refused</th><th scope="col">By</th><th scope="col">Why</th></tr></thead>
           <tbody>${data.bulk_actions.map((bulk) => html`
             <tr key=${bulk.bulk_id}>
-              <td><a href="/console/bulk/${bulk.bulk_id}">${bulk.action} ${short(bulk.bulk_id)}</a></td>
+              <td><a href=${bulkPath(bulk.bulk_id)}>${bulk.action} ${short(bulk.bulk_id)}</a></td>
               <td><${State} state=${STATES[bulk.status]} text=${bulk.status} /></td>
               <td class="when"><${Time} at=${bulk.started_at} now=${now} /></td>
               <td class="number">${bulk.done}</td><td class="number">${refusedOf(bulk)}</td><td>${bulk.who}</td><td>${bulk.why}</td>
@@ -49,17 +49,28 @@ export function BulkActions() {
     </section>`;
 }
 
+/** What became of each task. Results are only added at the end, so only the last page that is open is asked for again. */
 function Results({ id, done }) {
   const [shown, show] = useState({ results: [], next: null });
   const [error, fail] = useState();
-  const load = async (next) => {
+  const last = useRef({ before: [], next: null });
+  const request = useRef(0);
+  const load = async () => {
+    request.current += 1;
+    const mine = request.current;
+    const { before, next } = last.current;
     try {
-      const page = await get(`/tasks/bulk/${id}/results${next ? `?next=${encodeURIComponent(next)}` : ""}`);
-      show((before) => ({ results: next ? [...before.results, ...page.results] : page.results, next: page.next }));
+      const page = await get(`/tasks/bulk/${encodeURIComponent(id)}/results${query({ next })}`);
+      if (mine !== request.current) return;
+      show({ results: [...before, ...page.results], next: page.next });
       fail();
     } catch (refused) {
-      fail(refused);
+      if (mine === request.current) fail(refused);
     }
+  };
+  const more = () => {
+    last.current = { before: shown.results, next: shown.next };
+    load();
   };
   useEffect(() => {
     load();
@@ -81,7 +92,7 @@ function Results({ id, done }) {
               </tr>`)}
             </tbody>
           </table>`}
-      ${shown.next && html`<p><button onClick=${() => load(shown.next)}>Show more</button></p>`}
+      ${shown.next && html`<p><button onClick=${more}>Show more</button></p>`}
     </section>`;
 }
 
@@ -89,7 +100,7 @@ export function BulkAction({ id }) {
   const now = useNow();
   const { session } = useConnection();
   const [asks, ask] = useState(false);
-  const { data: bulk, error } = useAnswer(`/tasks/bulk/${id}`, (answer) => (answer && ["complete", "stopped"].includes(answer.status) ? 0 : EACH));
+  const { data: bulk, error } = useAnswer(`/tasks/bulk/${encodeURIComponent(id)}`, (answer) => (answer && ["complete", "stopped"].includes(answer.status) ? 0 : EACH));
   if (!bulk) return html`<${Title} title="Bulk action">Bulk action</>${error ? html`<${Problem} error=${error} />` : html`<p class="hint" aria-busy="true">Asking …</p>`}`;
   const refused = refusedOf(bulk);
   const reached = bulk.done + refused;
@@ -97,9 +108,10 @@ export function BulkAction({ id }) {
   const all = Math.max(bulk.expected_count, reached, 1);
   const stop = (form) =>
     begin({
+      subject: id,
       what: `Stop the bulk action ${short(id)}`,
-      perform: async () => {
-        await post(`/tasks/bulk/${id}/stop`, { reason: form.get("reason") });
+      perform: async (post) => {
+        await post(`/tasks/bulk/${encodeURIComponent(id)}/stop`, { reason: form.get("reason") });
         return "it stops.";
       },
     });

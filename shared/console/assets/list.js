@@ -1,11 +1,10 @@
 // The list of tasks: its filter is the address, so a view can be kept, sent and gone back to.
 
 import { begin, Ask } from "./actions.js";
-import { changed, find, post, useAnswer, useCodes, useConnection } from "./api.js";
-import { go, html, plural, Problem, query, Status, Tasks, short, Time, Title, useNow } from "./parts.js";
+import { find, post, useAnswer, useCodes, useConnection, usePace } from "./api.js";
+import { atLeast, bulkPath, go, html, plural, Problem, query, Status, Tasks, short, Time, Title, useNow } from "./parts.js";
 import { useEffect, useRef, useState } from "./vendor/hooks.js";
 
-const EACH = 5_000;
 const PAGE = 50;
 
 const findPage = (path) => find(path, PAGE);
@@ -18,6 +17,9 @@ const BULK = FIELDS.filter((field) => field !== "key");
 
 const STATUSES = ["pending", "complete", "error", "compensating", "cancelled", "resolved_manually"];
 const STATUS_WORDS = { pending: "running", complete: "complete", error: "failed", compensating: "compensating", cancelled: "cancelled", resolved_manually: "resolved by hand" };
+
+/** By these the API lists tasks in any order, and without them the newest first. */
+const UNORDERED = ["status", "needs", "failed_step", "error_code", "compensated"];
 
 /** The views that everybody has. */
 const VIEWS = [
@@ -38,7 +40,8 @@ function keptViews() {
   }
 }
 
-function Views({ search }) {
+/** The views of everybody and those that this browser keeps. One with a search key is not kept: the key may be a customer's address. */
+function Views({ search, mayKeep }) {
   const [kept, keep] = useState(keptViews);
   const [naming, setNaming] = useState(false);
   const field = useRef();
@@ -53,7 +56,7 @@ function Views({ search }) {
     if (name) store([...kept.filter(([other]) => other !== name), [name, search]]);
     setNaming(false);
   };
-  const isNew = search !== "" && ![...VIEWS, ...kept].some(([, of]) => of === search);
+  const isNew = mayKeep && search !== "" && ![...VIEWS, ...kept].some(([, of]) => of === search);
   const link = ([name, of]) => html`<a href="/console/tasks${of}" aria-current=${of === search ? "true" : undefined}>${name}</a>`;
   return html`
     <nav class="views" aria-label="Views">
@@ -138,17 +141,18 @@ function AskBulk({ of, filter, close }) {
       dry_run: false, expected_count: counted.count, or_more: counted.or_more,
     };
     begin({
-      what: `${of.verb} ${plural(counted.count, "task")}`,
-      perform: async () => {
+      subject: JSON.stringify(filter),
+      what: `${of.verb} ${atLeast(counted.count, counted.or_more, "task")}`,
+      perform: async (post) => {
         const bulk = await post("/tasks/bulk", body, { "idempotency-key": key });
-        go(`/console/bulk/${bulk.bulk_id}`);
+        go(bulkPath(bulk.bulk_id));
         return "it is at work.";
       },
     });
   };
   const rest = counted && counted.count - counted.sample.length;
   return html`
-    <${Ask} title="${of.verb} all that fit?" button=${counted ? `${of.verb} ${plural(counted.count, "task")}` : of.verb} bad=${of.bad} ready=${counted?.count > 0} close=${close} confirm=${confirm}>
+    <${Ask} title="${of.verb} all that fit?" button=${counted ? `${of.verb} ${atLeast(counted.count, counted.or_more, "task")}` : of.verb} bad=${of.bad} ready=${counted?.count > 0} close=${close} confirm=${confirm}>
       <${Problem} error=${error} />
       <div aria-live="polite">
         ${!counted && !error && html`<p>Counting …</p>`}
@@ -184,33 +188,46 @@ export function List({ place }) {
   const said = Object.fromEntries(place.searchParams);
   const filter = Object.fromEntries(FIELDS.filter((field) => said[field]).map((field) => [field, said[field]]));
   const path = `/tasks${query({ ...filter, limit: String(PAGE) })}`;
-  // While older pages are open, the list stands still.
-  const [older, setOlder] = useState({ path, tasks: [], next: undefined });
-  const grown = older.path === path && older.next !== undefined;
-  const { data, error } = useAnswer(path, grown ? 0 : EACH, findPage);
+  // From the moment at which older tasks are asked for, the list stands still: between pages of two moments tasks would be missing.
+  const [still, setStill] = useState(null);
+  const frozen = still?.path === path ? still : null;
+  const answer = useAnswer(frozen ? null : path, usePace(), findPage);
   const [problem, fail] = useState();
-  const next = grown ? older.next : data?.next;
-  const tasks = [...(data?.tasks ?? []), ...(grown ? older.tasks : [])];
+  const data = frozen ?? answer.data;
+  const next = data?.next;
+  const tasks = data?.tasks ?? [];
+  const request = useRef(0);
+  const thaw = () => {
+    // What is still to come belongs to the list as it was.
+    request.current += 1;
+    setStill(null);
+    fail();
+  };
+  useEffect(() => thaw, [path]);
   const more = async () => {
+    request.current += 1;
+    const mine = request.current;
+    setStill({ path, tasks, next });
     try {
       const page = await find(`${path}&next=${encodeURIComponent(next)}`, 1);
-      setOlder((before) => ({ path, tasks: [...(before.path === path ? before.tasks : []), ...page.tasks], next: page.next }));
+      if (mine !== request.current) return;
+      setStill({ path, tasks: [...tasks, ...page.tasks], next: page.next });
       fail();
     } catch (refused) {
-      fail(refused);
+      if (mine === request.current) fail(refused);
     }
   };
-  // By status the API lists tasks in any order.
+  const isOrdered = Boolean(filter.key) || !UNORDERED.some((field) => filter[field]);
   const unique = [...new Map(tasks.map((task) => [task.task_id, task])).values()].sort((one, other) => (one.created_at < other.created_at ? 1 : -1));
   return html`
     <${Title} title="Tasks">Tasks</>
-    <${Views} search=${query(filter)} />
+    <${Views} search=${query(filter)} mayKeep=${!filter.key} />
     <${FilterForm} filter=${filter} />
-    <${Problem} error=${error ?? problem} />
-    <section class="card" aria-busy=${!(data ?? error) || undefined}>
+    <${Problem} error=${answer.error ?? problem} />
+    <section class="card" aria-busy=${!(data ?? answer.error) || undefined}>
       <div class="bar">
-        <p class="hint" role="status">${data && `${plural(unique.length, "task")}${next ? ", and there are more" : ""}`}</p>
-        ${grown && html`<button class="plain" onClick=${() => { setOlder({ path, tasks: [], next: undefined }); changed(); }}>Back to the newest</button>`}
+        <p class="hint" role="status">${data && `${plural(unique.length, "task")}${next ? `, and there are more${isOrdered ? "" : ", of any age"}` : ""}${frozen ? ". The list stands still" : ""}`}</p>
+        ${frozen && html`<button class="plain" onClick=${thaw}>Back to its beginning</button>`}
         <${BulkButtons} filter=${filter} key=${path} />
       </div>
       ${data && unique.length === 0 && !next

@@ -1,17 +1,19 @@
 // The overview: what needs a person first, how much there is, how long it has been there, and what failed lately.
 
-import { find, get, useAnswer } from "./api.js";
-import { clock, duration, go, html, Picture, plural, Problem, query, taskPath, Tasks, Title, useNow } from "./parts.js";
+import { find, get, useAnswer, usePace } from "./api.js";
+import { clock, duration, go, html, ID, Picture, plural, Problem, query, taskPath, Tasks, Title, useNow } from "./parts.js";
 import { useRef, useState } from "./vendor/hooks.js";
 
-const EACH = 5_000;
-
-/** The most tasks of a kind that are counted. */
+/** The most tasks of a kind that are counted: those of one page. */
 const MOST = 200;
 
-const findMost = (path) => find(path, MOST);
+/** How many tasks a list shows here. */
+const FEW = 10;
 
-const ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+/** Looks on until there is one: what needs a person may stand behind many that do not. */
+const findOne = (path) => find(path, 1);
+
+const IS_ID = new RegExp(`^${ID}$`, "i");
 
 /** The search key that a text is a value of: an e-mail address, or else an order number. `NAME:VALUE` says it itself. */
 function searchKey(text) {
@@ -28,7 +30,7 @@ export function Search() {
     const text = field.current.value.trim();
     if (text === "") return;
     fail();
-    if (ID.test(text)) {
+    if (IS_ID.test(text)) {
       field.current.value = "";
       go(taskPath(text.toLowerCase()));
       return;
@@ -127,14 +129,17 @@ function Person({ page }) {
 
 export function Overview() {
   const now = useNow();
-  const useTasks = (filter) => useAnswer(`/tasks${query({ ...filter, limit: String(MOST) })}`, EACH, findMost);
-  const person = useTasks({ needs: "person" });
+  const each = usePace();
+  const useTasks = (filter, limit = MOST, asking = get) => useAnswer(`/tasks${query({ ...filter, limit: String(limit) })}`, each, asking);
+  const person = useTasks({ needs: "person" }, MOST, findOne);
   const running = useTasks({ status: "pending" });
   const failed = useTasks({ status: "error", compensated: "false" });
   const compensating = useTasks({ status: "compensating" });
+  // By status the API lists tasks in any order, so the newest of them are a question of their own.
+  const lately = useTasks({ status: "error", compensated: "false", order: "newest" }, FEW);
   const newest = useTasks({});
-  const bulk = useAnswer("/tasks/bulk", EACH);
-  const error = [person, running, failed, compensating, newest, bulk].map((answer) => answer.error).find(Boolean);
+  const bulk = useAnswer("/tasks/bulk", each);
+  const error = [person, running, failed, compensating, lately, newest, bulk].map((answer) => answer.error).find(Boolean);
   const byAge = (page) => [...(page?.tasks ?? [])].sort((one, other) => (one.created_at < other.created_at ? 1 : -1));
   const atWork = (bulk.data?.bulk_actions ?? []).filter(({ status }) => ["running", "stopping"].includes(status));
   return html`
@@ -144,8 +149,9 @@ export function Overview() {
       <h2><${Picture} state=${person.data?.count > 0 ? "person" : person.data?.next === null ? "complete" : "pending"} /><${Person} page=${person.data} /></h2>
       ${person.data?.count > 0 && html`
         <p class="hint">A compensation failed for good, or a message could not be delivered. Nothing happens to these until somebody acts.</p>
-        <${Tasks} tasks=${byAge(person.data).slice(0, 10)} now=${now} caption="Tasks that need a person" />
-        ${person.data.count > 10 && html`<p><a href="/console/tasks?needs=person">All of them</a></p>`}`}
+        <${Tasks} tasks=${byAge(person.data).slice(0, FEW)} now=${now} caption="Tasks that need a person" />
+        ${(person.data.count > FEW || person.data.next) && html`
+          <p>${person.data.next ? "There may be more of them. " : "These are the newest. "}<a href="/console/tasks?needs=person">All of them</a></p>`}`}
     </section>
     <div class="figures">
       <${Figure} state="in_progress" label="Running" page=${running.data} now=${now} filter=${{ status: "pending" }} />
@@ -158,11 +164,12 @@ export function Overview() {
       </a>
     </div>
     <${Rates} page=${newest.data} now=${now} />
-    <section class="card" aria-busy=${!failed.data || undefined}>
+    <section class="card" aria-busy=${!lately.data || undefined}>
       <h2>Failed lately</h2>
-      ${failed.data?.count === 0
-        ? html`<p class="hint">No task stands failed.</p>`
-        : html`<${Tasks} tasks=${byAge(failed.data).slice(0, 10)} now=${now} caption="The newest failed tasks" />
-            <p><a href="/console/tasks?status=error&compensated=false">All of them</a></p>`}
+      ${lately.data?.count > 0 && html`<${Tasks} tasks=${lately.data.tasks} now=${now} caption="The newest failed tasks" />`}
+      ${lately.data && html`
+        <p class="hint">${lately.data.next
+          ? html`${lately.data.count > 0 ? "These are some of them, the newest." : "None of the newest tasks stands failed."} <a href="/console/tasks?status=error&compensated=false">All of them</a>`
+          : lately.data.count > 0 ? "These are all." : "No task stands failed."}</p>`}
     </section>`;
 }

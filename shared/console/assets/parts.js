@@ -37,7 +37,11 @@ export function query(fields) {
   return said.length === 0 ? "" : `?${new URLSearchParams(said)}`;
 }
 
-export const taskPath = (id) => `/console/tasks/${id}`;
+/** The form of an id, as the source of a regular expression. */
+export const ID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}";
+
+export const taskPath = (id) => `/console/tasks/${encodeURIComponent(id)}`;
+export const bulkPath = (id) => `/console/bulk/${encodeURIComponent(id)}`;
 
 // ---- Texts -------------------------------------------------------------------------------------------------------------
 
@@ -59,6 +63,15 @@ export function duration(ms) {
 }
 
 export const plural = (count, one, many = `${one}s`) => `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
+
+/** A text with the point at its end, unless it has an end. */
+export const sentence = (text) => (/[.?!]$/.test(text) ? text : `${text}.`);
+
+/** A count, of which there may be more. */
+export const atLeast = (count, orMore, one) => `${orMore ? "at least " : ""}${plural(count, one)}`;
+
+/** How many attempts a step has made, with those that are not kept in full. */
+export const attemptsOf = (step) => Object.values(step.omitted_attempts ?? {}).reduce((sum, count) => sum + count, step.attempts.length);
 
 /** A moment as a time of this day, or with its date. */
 export function clock(moment) {
@@ -183,9 +196,9 @@ export function Tasks({ tasks, now, caption }) {
     </table>`;
 }
 
-/** That an answer has not come, or refuses. */
+/** That an answer has not come, or refuses, and of when the one is that is still shown. */
 export function Problem({ error }) {
-  return error ? html`<p class="problem" role="alert"><${Picture} state="error" /> ${error.message}.</p>` : null;
+  return error ? html`<p class="problem" role="alert"><${Picture} state="error" /> ${sentence(error.message)}${error.since && ` What is shown is from ${clock(error.since)}.`}</p>` : null;
 }
 
 /** The title of a page, which gets the focus when the page is opened. */

@@ -3,7 +3,7 @@
 import { Buttons, ResolveStep } from "./actions.js";
 import { get, useAnswer, useCodes, write } from "./api.js";
 import { Graph } from "./graph.js";
-import { clock, duration, html, Name, plural, Problem, Prose, short, State, Time, Title, useNow } from "./parts.js";
+import { attemptsOf, bulkPath, clock, duration, html, Name, plural, Problem, Prose, short, State, Time, Title, useNow } from "./parts.js";
 import { Timeline } from "./timeline.js";
 
 /** Asks for a task and its graph. */
@@ -109,7 +109,7 @@ function Step({ about, step, now }) {
         <h3 id="name-${step.name}"><${Name} text=${step.name} /></h3>
         <${State} state=${step.status} />
         <span class="hint">
-          ${step.attempts.length > 0 && plural(step.attempts.length, "attempt")}${step.duration_ms !== null && ` in ${duration(step.duration_ms)}`}
+          ${attemptsOf(step) > 0 && plural(attemptsOf(step), "attempt")}${step.duration_ms !== null && ` in ${duration(step.duration_ms)}`}
           ${step.next_retry_at && html`, next <${Time} at=${step.next_retry_at} now=${now} />`}
         </span>
         <${ResolveStep} about=${about} step=${step} />
@@ -129,7 +129,7 @@ function Audit({ task }) {
         <ol class="audit">${entries.map((entry) => html`
           <li><time datetime=${entry.at} title=${entry.at}>${clock(entry.at)}</time>
             <span><strong>${entry.what}</strong>${entry.step && html` <code>${entry.step}</code>`} by ${entry.who}: <q>${entry.why}</q>
-              ${entry.bulk && html` <a href="/console/bulk/${entry.bulk}">in a bulk action</a>`}</span></li>`)}
+              ${entry.bulk && html` <a href=${bulkPath(entry.bulk)}>in a bulk action</a>`}</span></li>`)}
         </ol>`}
     </section>`;
 }
@@ -165,5 +165,5 @@ export function Task({ id }) {
     <section class="card"><h2>Steps</h2>${steps(task.steps)}</section>
     ${task.compensations.length > 0 && html`<section class="card"><h2>Compensations</h2>${steps(task.compensations)}</section>`}
     <${Audit} task=${task} />
-    <p class="hint">What the task was started with is not shown: it has the customer's card token.</p>`;
+    <p class="hint">What the task was started with is not shown: it has personal data of the customer.</p>`;
 }

@@ -4,7 +4,8 @@
 //! crate's folder `assets`, as they are written: nothing builds them, and they are part of the program. They ask the API and nothing else.
 //!
 //! **Who gets in.** A link with a code ([`Console::link`]) logs in once, and a token logs in where there is one. Both begin a session: a
-//! signed cookie that no script can read, which ends after [`SESSION`]. The code stands behind the `#` of the link, so no server and no log sees it.
+//! signed cookie that no script can read, which ends after [`SESSION`]. The code stands behind the `#` of the link, so a browser
+//! sends it in no address. The link itself is printed: whoever reads it there, before it is used and within [`LINK`], gets in.
 //!
 //! **What a page of another site can do.** Nothing: a request has to carry a header that a browser lets only this console's pages send,
 //! its `Origin` has to be this host's, and the cookie is `SameSite=Strict`. The `Content-Security-Policy` allows no script but the console's own.
@@ -29,7 +30,7 @@ use axum::{
 use http_api::refusal;
 use serde::Serialize;
 use session::{Credentials, Sessions};
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{collections::BTreeMap, io, sync::Arc, time::SystemTime};
 use stepwell::core::codes::{CodeEntry, CodeKind};
 
 /// The header that every request of the pages carries. A page of another origin may send it only if this server allows it, which it never does.
@@ -46,6 +47,8 @@ pub struct Settings {
     pub token: Option<String>,
     /// Whether the pages may only look. Then no action passes.
     pub read_only: bool,
+    /// Whether each request costs money, as those to a stack do. Then the pages ask less often.
+    pub metered: bool,
     /// The error codes that tasks may have, which the pages explain.
     pub codes: Vec<&'static CodeEntry>,
 }
@@ -108,15 +111,16 @@ struct SessionView<'a> {
     /// Whether the person may say another name.
     may_rename: bool,
     may_write: bool,
+    metered: bool,
 }
 
 impl<'a> From<&'a Settings> for SessionView<'a> {
-    fn from(Settings { place, operator, read_only, .. }: &'a Settings) -> Self {
+    fn from(Settings { place, operator, read_only, metered, .. }: &'a Settings) -> Self {
         let (operator, may_rename) = match operator {
             Operator::Known(name) => (name, false),
             Operator::Named(name) => (name, true),
         };
-        Self { place, operator, may_rename, may_write: !read_only }
+        Self { place, operator, may_rename, may_write: !read_only, metered: *metered }
     }
 }
 
@@ -140,7 +144,7 @@ async fn log_in(
     let Ok(Json(credentials)) = body else {
         return refusal(StatusCode::BAD_REQUEST, r#"The body has to be {"code": "..."} or {"token": "..."}"#);
     };
-    match console.sessions.begin(&credentials, &headers) {
+    match console.sessions.begin(&credentials, &headers, SystemTime::now()) {
         Some(cookie) => ([(header::SET_COOKIE, cookie)], Json(SessionView::from(&console.settings))).into_response(),
         None => {
             tracing::warn!(by = credentials.kind(), "a login to the console was refused");

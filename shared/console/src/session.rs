@@ -62,8 +62,7 @@ impl Sessions {
     }
 
     /// The cookie of a new session, if the credentials are right. A code is right once.
-    pub(crate) fn begin(&self, credentials: &Credentials, headers: &HeaderMap) -> Option<HeaderValue> {
-        let now = SystemTime::now();
+    pub(crate) fn begin(&self, credentials: &Credentials, headers: &HeaderMap, now: SystemTime) -> Option<HeaderValue> {
         let is_right = match credentials {
             Credentials::Token(given) => self.token.as_deref().is_some_and(|token| is_same(token, given.trim())),
             Credentials::Code(given) => {

@@ -21,6 +21,7 @@ fn console(token: Option<&str>, read_only: bool) -> (Router, String) {
         operator: Operator::Named("ann".to_owned()),
         token: token.map(str::to_owned),
         read_only,
+        metered: false,
         codes: EngineCode::ALL.iter().map(|code| code.entry()).collect(),
     });
     let console = console.unwrap();
@@ -61,11 +62,20 @@ async fn link_logs_in_once() {
     assert_eq!(log_in(&router, &code_body(&code[1..])).await, (401, String::new()), "a wrong code uses nothing up");
     let (answer, body) = send(&router, "POST /console/session", &[], &code_body(&code)).await;
     assert_eq!(answer.status, 200, "{body}");
-    assert_eq!(body, r#"{"place":"a test","operator":"ann","may_rename":true,"may_write":true}"#);
+    assert_eq!(body, r#"{"place":"a test","operator":"ann","may_rename":true,"may_write":true,"metered":false}"#);
     let cookie = answer.headers["set-cookie"].to_str().unwrap();
     assert!(cookie.starts_with("stepwell_console_8081="), "{cookie}");
     assert!(cookie.ends_with("; Path=/; Max-Age=43200; HttpOnly; SameSite=Strict"), "{cookie}");
     assert_eq!(log_in(&router, &code_body(&code)).await, (401, String::new()), "a link logs in once");
+}
+
+#[test]
+fn link_that_nobody_has_used_logs_in_for_an_hour() {
+    let (sessions, code) = Sessions::new(None).unwrap();
+    let begun = SystemTime::now();
+    let begins = |after| sessions.begin(&Credentials::Code(code.clone()), &HeaderMap::new(), begun + after).is_some();
+    assert!(!begins(LINK));
+    assert!(begins(LINK / 2), "it was not used up");
 }
 
 #[tokio::test]
@@ -124,7 +134,7 @@ async fn session_ends() {
         headers.insert(header::COOKIE, HeaderValue::try_from(value).unwrap());
         headers
     };
-    let now = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
     assert!(sessions.is_open(&cookie(now + 60)) && !sessions.is_open(&cookie(now)));
     assert!(sessions.end(&host).to_str().unwrap().starts_with("stepwell_console_8081=; Path=/; Max-Age=0"));
 }

@@ -98,7 +98,7 @@ pub(super) fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Failure> 
 pub(super) struct Exchange {
     pub(super) status: StatusCode,
     /// The seconds after which it may be asked again, if it says so.
-    retry_after: Option<u64>,
+    pub(super) retry_after: Option<u64>,
     pub(super) text: String,
 }
 
@@ -259,7 +259,7 @@ impl Api {
     }
 
     /// What an answer that is not the one asked for has to say.
-    fn refused(&self, status: StatusCode, wait: Option<u64>, text: String, changes: bool) -> Failure {
+    pub(super) fn refused(&self, status: StatusCode, wait: Option<u64>, text: String, changes: bool) -> Failure {
         let refusal: Option<Refusal> = serde_json::from_str(&text).ok();
         let is_json = refusal.is_some();
         let (error, details) = refusal.map_or((None, Vec::new()), |refusal| (refusal.error, refusal.details));

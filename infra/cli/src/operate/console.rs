@@ -3,7 +3,7 @@
 //! So a stack in AWS needs nothing more: who may do what is decided there, by the person's own credentials.
 
 use super::{
-    api::{Api, Caller, IDEMPOTENCY_KEY, OPERATOR},
+    api::{Api, Caller, Exchange, IDEMPOTENCY_KEY, OPERATOR},
     failure::{Failure, Kind},
     output::say,
 };
@@ -38,6 +38,7 @@ pub(super) async fn serve(api: Api, port: u16, read_only: bool) -> Result<(), Fa
         operator: operator(&api.caller),
         token: None,
         read_only,
+        metered: !matches!(api.caller, Caller::Owner(..)),
         codes: checkout::error_codes().collect(),
     });
     let console = console.map_err(|error| failed(&error))?;
@@ -72,12 +73,21 @@ async fn pass_on(State(api): State<Arc<Api>>, request: Request) -> Response {
         return refusal(StatusCode::PAYLOAD_TOO_LARGE, "The body is too large, or no text");
     };
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
-    let taken = [IDEMPOTENCY_KEY, OPERATOR].map(|name| parts.headers.get(&name).map(|value| (name, value.clone())));
-    let headers: HeaderMap = taken.into_iter().flatten().collect();
+    // A stack says who acts by the credentials alone.
+    let operator = matches!(api.caller, Caller::Owner(..)).then_some(OPERATOR);
+    let taken = [Some(IDEMPOTENCY_KEY), operator].into_iter().flatten();
+    let headers: HeaderMap =
+        taken.filter_map(|name| parts.headers.get(&name).cloned().map(|value| (name, value))).collect();
     match api.exchange(parts.method, target, Some(body).filter(|body| !body.is_empty()), headers).await {
-        Ok(answer) => {
+        // To the pages a 401 is the end of their own session, which this is not.
+        Ok(answer) if answer.status == StatusCode::UNAUTHORIZED => {
+            let failure = api.refused(answer.status, None, answer.text, false);
+            refusal(StatusCode::FORBIDDEN, failure.to_string())
+        }
+        Ok(Exchange { status, retry_after, text }) => {
             let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-            (answer.status, json, answer.text).into_response()
+            let wait = retry_after.map(|seconds| [(header::RETRY_AFTER, HeaderValue::from(seconds))]);
+            (status, json, wait, text).into_response()
         }
         Err(failure) => refusal(StatusCode::BAD_GATEWAY, failure.to_string()),
     }

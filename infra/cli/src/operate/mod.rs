@@ -112,8 +112,8 @@ pub enum Command {
     /// AWS credentials, or carries your token. So a stack needs nothing more than it has. Ctrl-C ends it.
     #[command(after_long_help = EXIT_CODES)]
     Console {
-        /// The port on 127.0.0.1; 0 is any free one
-        #[arg(long, value_name = "PORT", default_value_t = 0)]
+        /// The port on 127.0.0.1, by which a browser keeps views and the operator's name; 0 is any free one
+        #[arg(long, value_name = "PORT", default_value_t = 8083)]
         port: u16,
         /// Let the pages only look
         #[arg(long)]

@@ -53,7 +53,7 @@ impl Drop for Console {
 fn console_of_one_machine_acts_under_the_name_that_its_page_says() {
     let shop = Shop::start();
     let (bought, failed) = (shop.buy("success"), shop.buy("card_declined"));
-    let console = Console::open(&mut shop.command(&["console"]));
+    let console = Console::open(&mut shop.command(&["console", "--port", "0"]));
     let (status, _, shown) = console.ask(&format!("GET /api/tasks/{bought}"), "", "");
     assert_eq!(
         (status, shown.as_str()),
@@ -69,19 +69,24 @@ fn console_of_one_machine_acts_under_the_name_that_its_page_says() {
     let (status, _, refused) = console.ask("GET /api/tasks?status=none", "", "");
     assert!(status == 422 && refused.contains("has to be one of"), "a refusal is passed on: {refused}");
 
-    let of_the_owner = Console::open(&mut shop.command(&["console", "--read-only"]));
+    let of_the_owner = Console::open(&mut shop.command(&["console", "--port", "0", "--read-only"]));
     assert_eq!(of_the_owner.ask(&format!("GET /api/tasks/{bought}"), "", "").0, 200);
     assert_eq!(of_the_owner.ask(&redrive, "", r#"{"reason": "a new card"}"#).0, 403);
     let (_, _, session) = of_the_owner.ask("GET /console/session", "", "");
-    assert!(session.contains(r#""operator":"ann","may_rename":true,"may_write":false"#), "{session}");
+    assert!(session.contains(r#""operator":"ann","may_rename":true,"may_write":false,"metered":false"#), "{session}");
+}
+
+/// A console of an API that wants signed requests.
+fn of_a_stack(api: &Scripted) -> Console {
+    let mut command = command();
+    command.env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE").env("AWS_SECRET_ACCESS_KEY", "secret");
+    Console::open(command.args(["console", "--port", "0", "--url", &api.url, "--region", "eu-central-1"]))
 }
 
 #[test]
 fn console_of_a_stack_signs_what_its_pages_ask() {
     let api = Scripted::new(&[(200, r#"{"tasks":[],"count":0,"next":null}"#)]);
-    let mut command = command();
-    command.env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE").env("AWS_SECRET_ACCESS_KEY", "secret");
-    let console = Console::open(command.args(["console", "--url", &api.url, "--region", "eu-central-1"]));
+    let console = of_a_stack(&api);
     let headers = "X-Operator: bob\r\nIdempotency-Key: 018f4e4e\r\n";
     let (status, _, answer) = console.ask("POST /api/tasks/bulk?a=b", headers, r#"{"action": "redrive"}"#);
     assert_eq!((status, answer.as_str()), (200, r#"{"tasks":[],"count":0,"next":null}"#));
@@ -95,7 +100,26 @@ fn console_of_a_stack_signs_what_its_pages_ask() {
     ] {
         assert!(passed_on.contains(part), "{part}: {passed_on}");
     }
-    assert!(!passed_on.contains("cookie") && !passed_on.contains("x-stepwell-console"), "{passed_on}");
+    for part in ["cookie", "x-stepwell-console", "x-operator"] {
+        assert!(!passed_on.contains(part), "{part}: {passed_on}");
+    }
     let (_, _, session) = console.ask("GET /console/session", "", "");
     assert!(session.contains(r#""operator":"your AWS credentials","may_rename":false"#), "{session}");
+    assert!(session.contains(r#""metered":true"#), "{session}");
+}
+
+#[test]
+fn refusal_of_a_stack_is_not_the_end_of_the_consoles_session() {
+    let api = Scripted::new(&[
+        (200, r#"{"tasks":[],"count":0,"next":null}"#),
+        (401, r#"{"message":"Unauthorized"}"#),
+        (503, r#"{"error":"The tables are throttled"}"#),
+    ]);
+    let console = of_a_stack(&api);
+    let (status, _, refused) = console.ask("GET /api/tasks", "", "");
+    assert_eq!(status, 403, "{refused}");
+    assert!(refused.contains("Unauthorized (401)") && refused.contains("AWS credentials"), "{refused}");
+    let (status, head, busy) = console.ask("GET /api/tasks", "", "");
+    assert_eq!((status, busy.as_str()), (503, r#"{"error":"The tables are throttled"}"#));
+    assert!(head.contains("\nretry-after: 1\r\n"), "when to ask again is passed on: {head}");
 }

@@ -147,6 +147,7 @@ impl Server {
             ),
             token: Some(operator_token.expose().to_owned()),
             read_only: false,
+            metered: false,
             codes: checkout::error_codes().collect(),
         });
         let console = console.map_err(other)?;
