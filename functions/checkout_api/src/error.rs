@@ -161,6 +161,7 @@ impl From<ActionError> for ApiError {
             | ActionError::ActedOn(_)
             | ActionError::NoStep(_)
             | ActionError::StepState { .. }
+            | ActionError::ServiceOut { .. }
             | ActionError::NotReady { .. }
             | ActionError::Attempted { .. }
             | ActionError::InFlight { .. }

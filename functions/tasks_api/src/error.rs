@@ -130,6 +130,7 @@ impl From<ActionError> for ApiError {
                 Self::Illegal { why, status: Some(status.as_str()) }
             }
             ActionError::StepState { state, .. } => Self::Illegal { why, status: Some(state.as_str()) },
+            ActionError::ServiceOut { .. } => Self::Illegal { why, status: Some(StepState::Retrying.as_str()) },
             ActionError::NotReady { .. }
             | ActionError::TrailFull
             | ActionError::DeadlineExceeded(_)

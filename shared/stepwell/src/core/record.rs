@@ -7,6 +7,7 @@ use crate::core::{
     message::{Message, Outgoing},
     names::workflow_name,
     plan::{Plan, StepPlan},
+    recovery::ENGINE_ACTOR,
     state::{StepState, TaskState},
     timestamp::{Timestamp, millis},
 };
@@ -139,7 +140,7 @@ impl TaskRecord {
 
     /// The time of its start or, if it was redriven, of its last redrive.
     pub fn last_begun_at(&self) -> Timestamp {
-        let redrives = self.actions.iter().filter(|action| action.what == ActionKind::Redrive);
+        let redrives = self.actions.iter().filter(|action| action.what.redrives());
         redrives.map(|action| action.at).fold(self.created_at, Timestamp::max)
     }
 
@@ -243,6 +244,10 @@ pub enum ActionKind {
     /// SQS gave up on the message of a step.
     #[serde(rename = "give_up")]
     DeadLetter,
+    /// The steps that waited for their next attempt were attempted at once.
+    RunNow,
+    /// The redrive that the engine had planned for later was made at once.
+    RedriveNow,
 }
 
 impl Action {
@@ -251,6 +256,14 @@ impl Action {
 
     /// The bytes that the page of a bulk action takes.
     const BULK_BYTES: usize = 60;
+
+    /// Whether it is one of the redrives that the plan allows the engine: made by the engine, or at once by somebody in its place.
+    pub fn is_planned_redrive(&self) -> bool {
+        match self.what {
+            ActionKind::Redrive => self.who == ENGINE_ACTOR,
+            what => what == ActionKind::RedriveNow,
+        }
+    }
 
     fn bytes(&self) -> usize {
         let bulk = self.bulk.map_or(0, |_| Self::BULK_BYTES);
@@ -274,7 +287,14 @@ impl ActionKind {
             Self::ResolveStep => "resolve_step",
             Self::Compensate => "compensate",
             Self::DeadLetter => "dead_letter",
+            Self::RunNow => "run_now",
+            Self::RedriveNow => "redrive_now",
         }
+    }
+
+    /// Whether the failed steps got a fresh set of attempts.
+    pub const fn redrives(self) -> bool {
+        matches!(self, Self::Redrive | Self::RedriveNow)
     }
 }
 

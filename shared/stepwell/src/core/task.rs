@@ -5,13 +5,14 @@
 
 use super::{
     codec::Unreadable,
-    format::{WRITES, v1},
+    format::{RUN_NOW, WRITES, v1},
     index::{FIRST_INSPECTION_AFTER, IndexPartition, IndexPosition, OVERDUE_AFTER},
     item::{Item, Key, attribute, set, stored, stored_text},
     parts::{is_state, lost_attempt, made, millis, stamp, stands_in, to_state},
     record::{
         Action, ActionKind, Failure, KEY_RETENTION, KeyRecord, NewTask, RETENTION, Refusal, StepRecord, TaskRecord,
     },
+    step::rescheduled,
     timer::unlisted,
     transition::{Answer, Applied, Change, Condition, Effect, Transition, Write},
 };
@@ -176,6 +177,25 @@ pub fn redrive(task: &TaskRecord, failed: &[&StepRecord], action: &Action) -> Op
     let condition = legal(TaskEvent::Redrive, |after| after == to).and(still_failed(task));
     writes.push(Write::update(Key::Task(task.id), condition, changes).on_task(TaskEvent::Redrive));
     Some(Transition { name: "redrive", writes })
+}
+
+/// Makes steps that wait for their next attempt due at the time of this action, or when they are due if that is earlier. The number of
+/// their attempts stays as it is. `None` if there is no step.
+pub fn run_now(task: &TaskRecord, waiting: &[&StepRecord], action: &Action) -> Option<Transition> {
+    let due = |step: &StepRecord| step.next_retry_at.map_or(action.at, |at| at.min(action.at));
+    let mut writes: Vec<Write> = waiting.iter().map(|step| rescheduled(task.id, step, due(step))).collect();
+    let changes = [in_trail(action)].into_iter().chain(format_of_run_now(task)).collect();
+    writes.push(Write::update(Key::Task(task.id), is_in(task.state), changes));
+    (!waiting.is_empty()).then_some(Transition { name: "run_now", writes })
+}
+
+/// Redrives failed steps as the engine has planned to do later.
+pub fn redrive_now(task: &TaskRecord, failed: &[&StepRecord], action: &Action) -> Option<Transition> {
+    let mut redrive = redrive(task, failed, action)?;
+    if let Some(Write { effect: Effect::Change(changes), .. }) = redrive.writes.last_mut() {
+        changes.extend(format_of_run_now(task));
+    }
+    Some(redrive)
 }
 
 /// Redrives failed steps as an operator does: the task has its whole time to the deadline once more.
@@ -393,6 +413,12 @@ fn enters(state: TaskState) -> Change {
 
 fn listed(task: TaskId, partition: IndexPartition, at: Timestamp) -> [Change; 2] {
     IndexPosition { task, step: None, partition, at }.changes()
+}
+
+/// The format of a task that somebody had run now.
+fn format_of_run_now(task: &TaskRecord) -> [Change; 2] {
+    let format = task.plan.format().max(RUN_NOW);
+    [attribute::V, attribute::NEEDS].map(|name| Change::Set(name, format.into()))
 }
 
 fn in_trail(action: &Action) -> Change {
