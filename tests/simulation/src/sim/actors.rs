@@ -6,7 +6,7 @@ use super::{
 };
 use crate::steps::name;
 use serde_json::json;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use stepwell::{
     ActionError, Actor, BulkAction, BulkRequest, Filter, IdempotencyKey, ManualResult, NewBulk, Pace, RUN_NOW_PAUSE,
     TaskId, Workflow,
@@ -123,8 +123,8 @@ pub(super) async fn operate(simulation: Arc<Simulation>, plan: Plan) {
     }
 }
 
-/// A customer, or an operator, does not want to wait for a step's next attempt. Steps wait seldom and briefly, so they look for a while, and
-/// the operator also for a failed task that the engine is about to redrive. A customer leaves no entry in the audit trail, so there is none
+/// A customer, or an operator, does not want to wait for a step's next attempt. Steps wait seldom and briefly, so they look for a while: a
+/// customer at one task, an operator at all, and also for one that has failed, which the engine may be about to redrive. A customer leaves no entry in the audit trail, so there is none
 /// to look for.
 async fn run_now(
     simulation: &Simulation,
@@ -134,15 +134,18 @@ async fn run_now(
     actor: &Actor,
 ) -> Result<Vec<TaskId>, ActionError> {
     let by_operator = simulation.scheduler.one_in(2);
-    let waits = || {
-        let soon = simulation.scheduler.now() + RUN_NOW_PAUSE;
+    let waits = |task: TaskId| {
+        let soon = simulation.scheduler.now() + if by_operator { Duration::ZERO } else { RUN_NOW_PAUSE };
         let compensations = plan.compensations().iter().filter(|_| by_operator);
         let mut steps = plan.steps().iter().chain(compensations).map(|step| simulation.table.step(task, &step.name));
         let failed = by_operator && simulation.table.task(task, |task| task.state == TaskState::Failed);
         failed || steps.any(|step| step.next_retry_at.is_some_and(|at| at > soon))
     };
+    let mut task = task;
     for _ in 0..100 {
-        if waits() {
+        let seen = if by_operator { simulation.tasks() } else { vec![task] };
+        if let Some(found) = seen.into_iter().find(|task| waits(*task)) {
+            task = found;
             break;
         }
         simulation.scheduler.wait(1_000).await;
