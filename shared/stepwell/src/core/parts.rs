@@ -2,11 +2,11 @@
 
 use super::{
     format::{WRITES, v1},
-    item::attribute,
+    item::{Key, attribute},
     record::{AttemptRecord, Outcome, STEP_RETENTION, StepRecord},
-    transition::{Change, Condition},
+    transition::{Change, Condition, Write},
 };
-use crate::core::{state::StepState, timestamp::Timestamp};
+use crate::core::{id::TaskId, state::StepState, timestamp::Timestamp};
 
 pub(super) fn is_state(state: StepState) -> Condition {
     Condition::Is(attribute::STATE, state.as_str().into())
@@ -41,4 +41,16 @@ pub(super) fn made(now: Timestamp) -> impl Iterator<Item = Change> {
 pub(super) fn lost_attempt(step: &StepRecord) -> Vec<Change> {
     let Some(open) = step.open_attempt() else { return Vec::new() };
     step.trail().with(&AttemptRecord { outcome: Outcome::Lost, finished_at: step.lease_until, ..open })
+}
+
+/// Makes the next attempt of a step that waits for its retry due at another time than the one that was read.
+pub(super) fn rescheduled(task: TaskId, step: &StepRecord, at: Timestamp) -> Write {
+    let waits = |until: Timestamp| {
+        stands_in(StepState::Retrying, step.attempt)
+            .and(Condition::Is(attribute::NEXT_RETRY_AT, until.as_millis().into()))
+    };
+    let as_read = step.next_retry_at.map_or(Condition::Any(Vec::new()), waits);
+    let key = Key::Step(task, step.name.clone());
+    let write = Write::update(key, as_read, vec![millis(attribute::NEXT_RETRY_AT, at)]);
+    write.made_before(waits(at))
 }

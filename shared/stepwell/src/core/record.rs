@@ -7,7 +7,6 @@ use crate::core::{
     message::{Message, Outgoing},
     names::workflow_name,
     plan::{Plan, StepPlan},
-    recovery::ENGINE_ACTOR,
     state::{StepState, TaskState},
     timestamp::{Timestamp, millis},
 };
@@ -26,6 +25,9 @@ pub const STEP_RETENTION: Duration = Duration::from_secs((90 + 7) * 24 * 60 * 60
 
 /// How long DynamoDB's TTL keeps an idempotency key.
 pub const KEY_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// The actor in the audit trail for the engine's own actions.
+pub(crate) const ENGINE_ACTOR: &str = "stepwell";
 
 /// A task to be created.
 #[derive(Clone, Debug)]

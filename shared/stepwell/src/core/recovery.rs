@@ -42,9 +42,6 @@ use crate::core::{
 };
 use std::{cmp::Reverse, time::Duration};
 
-/// The actor in the audit trail for the engine's own actions.
-pub(crate) const ENGINE_ACTOR: &str = "stepwell";
-
 /// The log message for a compensation that failed for good, when it fails. The template's alarm searches for it.
 pub const COMPENSATION_FAILED: &str = "compensation failed";
 
@@ -298,7 +295,7 @@ mod tests {
     use crate::{
         core::{
             plan::{Compensate, Deadline},
-            record::{Action, ActionKind, AttemptRecord, Failure},
+            record::{Action, ActionKind, AttemptRecord, ENGINE_ACTOR, Failure},
         },
         testing::fixtures::{at, compensation, snapshot, with_optional},
     };

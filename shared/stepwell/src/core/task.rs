@@ -8,11 +8,10 @@ use super::{
     format::{RUN_NOW, WRITES, v1},
     index::{FIRST_INSPECTION_AFTER, IndexPartition, IndexPosition, OVERDUE_AFTER},
     item::{Item, Key, attribute, set, stored, stored_text},
-    parts::{is_state, lost_attempt, made, millis, stamp, stands_in, to_state},
+    parts::{is_state, lost_attempt, made, millis, rescheduled, stamp, stands_in, to_state},
     record::{
         Action, ActionKind, Failure, KEY_RETENTION, KeyRecord, NewTask, RETENTION, Refusal, StepRecord, TaskRecord,
     },
-    step::rescheduled,
     timer::unlisted,
     transition::{Answer, Applied, Change, Condition, Effect, Transition, Write},
 };
