@@ -112,6 +112,16 @@ install_python_tools() (
   begin ''
 )
 
+# need_python NAME FILE: a Python environment of its own in .local/NAME, with the packages of FILE.
+need_python() {
+  local folder=$repo/.local/$1 file=$2
+  if (echo "$folder" && cat "$file") | cmp -s - "$folder/installed"; then return; fi
+  say "==> Installing what $file names into .local/$1; a minute or two"
+  python3 -m venv --clear "$folder" &&
+    "$folder/bin/pip" install --quiet --disable-pip-version-check --requirement "$file" &&
+    (echo "$folder" && cat "$file") >"$folder/installed"
+}
+
 # lock NAME WHAT: waits for WHAT, until nobody else holds this lock. It is ours for as long as file 9 is open. Not by
 # flock(1), which macOS lacks.
 lock() {

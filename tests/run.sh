@@ -13,6 +13,9 @@
 #               in one run, and 1,000 over the backend `local` on a file, with every kind of fault
 #   one_machine the program of one machine, without a stack: whole checkouts through HTTP; killed 50 times while customers buy; and its
 #               files after 500 power cuts
+#   console     the console in a browser: login, a failed payment redriven, 1,000 tasks at once, every page in light, in dark and on a
+#               phone, and whether all can use it (axe); needs Debian's chromium, and npm for Playwright
+#   openapi     both HTTP APIs against their OpenAPI documents, with Schemathesis and generated clients, on the program of one machine
 #   table       the engine's and the shop's tables, queues and mail on the local stack; and with the tables on DynamoDB
 #               Local, where Java is there
 #   faults      many checkouts while workers are killed, messages come twice and DynamoDB fails, and then the
@@ -36,7 +39,7 @@ set -euo pipefail
 # shellcheck source=infra/lib.sh
 source "$(dirname "$0")/../infra/lib.sh"
 
-all=(lint unit new_step simulation one_machine table faults scenarios crashes rights)
+all=(lint unit new_step simulation one_machine console openapi table faults scenarios crashes rights)
 case ${1:-} in -h | --help) usage && exit ;; esac
 for part in "$@"; do
   [[ " ${all[*]} quick " == *" $part "* ]] || die "there is no part '$part'. See tests/run.sh --help"
@@ -101,12 +104,7 @@ have_tools() (need_tools)
 # Creates the stack in moto, in this process. moto is installed apart, because only this check needs it.
 second_reader() (
   local moto=$repo/.local/moto
-  if ! (echo "$moto" && cat tests/requirements.txt) | cmp -s - "$moto/installed"; then
-    say "==> Installing moto into .local/moto; two minutes"
-    python3 -m venv --clear "$moto" &&
-      "$moto/bin/pip" install --quiet --disable-pip-version-check --requirement tests/requirements.txt &&
-      (echo "$moto" && cat tests/requirements.txt) >"$moto/installed" || return 1
-  fi
+  need_python moto tests/requirements.txt || return 1
   stepwell render --rights >"$moto/rights.json" &&
     "$moto/bin/python" -W ignore tests/second_reader.py infra/template.yaml "$moto/rights.json"
 )
@@ -172,6 +170,40 @@ one_machine() {
 have_strace() (command -v strace >/dev/null || install_packages strace)
 
 survives() { cargo test --workspace --features lambda --test program -- --ignored --nocapture "durability::$1"; }
+
+# ---- The console -----------------------------------------------------------------------------------------------------
+
+console_tools=$repo/.local/console
+
+console() {
+  if ! command -v npm >/dev/null || (($(node -p 'process.versions.node.split(".")[0]') < 20)); then
+    leave_out "the console in a browser" "there is no npm with Node 20 or newer to fetch Playwright with"
+    return
+  fi
+  check "the tools of the console's tests" have_console_tools
+  check "the program is built" cargo build --workspace --features lambda --bin checkout_local
+  check "the console in a browser" in_a_browser
+}
+
+# In a subshell, so that what is missing fails the check and does not end the run.
+have_console_tools() (
+  command -v chromium >/dev/null || install_packages chromium
+  ! cmp -s tests/console/package-lock.json "$console_tools/package-lock.json" || exit 0
+  rm -rf "$console_tools"
+  mkdir -p "$console_tools"
+  cp tests/console/package*.json "$console_tools"
+  # What is half installed is installed anew.
+  (cd "$console_tools" && npm ci --silent --ignore-scripts) || { rm "$console_tools/package-lock.json" && exit 1; }
+)
+
+in_a_browser() {
+  STEPWELL_PROGRAM="$target/debug/checkout_local" STEPWELL_CONSOLE_TOOLS="$console_tools" STEPWELL_CHROMIUM="$(command -v chromium)" \
+    node --test --test-reporter=spec tests/console/console.test.mjs && say "Screenshots: target/console"
+}
+
+# ---- The OpenAPI documents -------------------------------------------------------------------------------------------
+
+openapi() { check "both APIs against their OpenAPI documents" tests/openapi.sh; }
 
 # ---- Simulation ------------------------------------------------------------------------------------------------------
 

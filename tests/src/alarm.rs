@@ -20,11 +20,11 @@ use stepwell::{
     },
     testing::Harness,
 };
-use stepwell_aws::log_lines;
 use stepwell_simulation::{
     graph::Graph,
     steps::{Script, name},
 };
+use telemetry::log_lines;
 use tracing_subscriber::layer::SubscriberExt;
 
 /// The captured log, in the format of the functions.

@@ -15,7 +15,10 @@ use std::{
 };
 use stepwell::{
     Client, System, Timestamp,
-    core::message::{QueueName, StepQueue, UNDELIVERABLE},
+    core::{
+        index::IndexEntry,
+        message::{QueueName, StepQueue, UNDELIVERABLE},
+    },
 };
 use stepwell_aws::{DynamoTable, REASON_ATTRIBUTE, SqsQueue};
 use tokio::runtime::Runtime;
@@ -224,9 +227,6 @@ async fn aws_config() -> SdkConfig {
     aws_config::defaults(BehaviorVersion::latest()).load().await
 }
 
-/// The attributes that the index projects, as in the template.
-pub(crate) const PROJECTED: [&str; 5] = ["workflow", "status", "created_at", "failed_steps", "compensations"];
-
 async fn create_table(dynamodb: &aws_sdk_dynamodb::Client, name: &str) {
     let attribute = |name: &str| {
         let kind = ScalarAttributeType::S;
@@ -235,7 +235,7 @@ async fn create_table(dynamodb: &aws_sdk_dynamodb::Client, name: &str) {
     let key =
         |name: &str, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build().expect("complete");
     let projection = Projection::builder().projection_type(ProjectionType::Include);
-    let projection = PROJECTED.into_iter().fold(projection, |p, name| p.non_key_attributes(name));
+    let projection = IndexEntry::PROJECTED.into_iter().fold(projection, |p, name| p.non_key_attributes(name));
     let index = GlobalSecondaryIndex::builder()
         .index_name("by_status")
         .key_schema(key("status_shard", KeyType::Hash))
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn sandbox_index_projects_the_attributes_of_the_template() {
-        let projected = format!("NonKeyAttributes: [{}]", PROJECTED.join(", "));
+        let projected = format!("NonKeyAttributes: [{}]", IndexEntry::PROJECTED.join(", "));
         assert!(include_str!("../../infra/template.yaml").contains(&projected), "{projected}");
     }
 }

@@ -17,7 +17,8 @@ const FAILED: &str = "This checkout has failed already. What was charged is give
 const TOO_OFTEN: &str = "This checkout was cancelled too often. Please contact us.";
 
 #[derive(Serialize)]
-struct Cancelled {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Cancelled {
     success: bool,
     message: &'static str,
     status: &'static str,

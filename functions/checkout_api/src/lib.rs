@@ -8,6 +8,8 @@ mod cancel;
 mod checkouts;
 mod details;
 mod error;
+#[cfg(test)]
+mod openapi;
 mod orders;
 mod products;
 mod retry;
@@ -39,6 +41,9 @@ use stepwell::{
 /// The time to answer a request that does not ask to wait. A request that waits gets a little longer than its wait; both are
 /// less than the function's timeout in the template, so that a slow request gets a proper error answer.
 const TIME_LIMIT: Duration = Duration::from_secs(9);
+
+/// The OpenAPI document, which a test writes.
+const OPENAPI: &str = include_str!("../openapi.json");
 
 /// Makes the API on this engine and this shop, with these keys for its checkouts and these limits.
 ///
@@ -79,8 +84,9 @@ where
         .route("/cancel_checkout/{task_id}", post(cancel::cancel::<T, Q, A>))
         .with_state(checkouts);
     let of_orders = Router::new().route("/orders/{order_id}", get(orders::order::<S>)).with_state(shop);
+    let of_all = Router::new().route("/openapi.json", http_api::document(OPENAPI));
     let of_products = Router::new().route("/products", get(products::products::<S>)).with_state(Arc::new(catalogue));
     // `access` finds the keys there.
-    let routes = with_card.merge(of_checkouts).merge(of_orders).merge(of_products).layer(Extension(keys));
+    let routes = with_card.merge(of_checkouts).merge(of_orders).merge(of_products).merge(of_all).layer(Extension(keys));
     Ok(http_api::complete(routes, TIME_LIMIT))
 }

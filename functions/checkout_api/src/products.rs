@@ -75,7 +75,8 @@ impl<S> fmt::Debug for Catalogue<S> {
 
 /// A page of the catalogue.
 #[derive(Serialize)]
-struct Page<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Page<'a> {
     products: &'a [Product],
     /// The `next` of the request for the page after this one; missing on the last.
     #[serde(skip_serializing_if = "Option::is_none")]

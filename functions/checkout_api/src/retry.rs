@@ -22,7 +22,8 @@ use stepwell::{
 };
 
 #[derive(Serialize)]
-struct Retried {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Retried {
     success: bool,
     message: &'static str,
     status: TaskStatus,

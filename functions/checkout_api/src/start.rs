@@ -26,7 +26,8 @@ use stepwell::{
 
 /// The answer to a request that was accepted. `success` says that the request must not be repeated.
 #[derive(Serialize)]
-struct Accepted<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Accepted<'a> {
     success: bool,
     task_id: TaskId,
     /// Opens the checkout to whoever has it: in `checkout_url`, or as the header `X-Task-Key` of any request about it.

@@ -64,14 +64,16 @@ pub(crate) async fn status<T: Store, Q: Queue, A: Runtime>(
 
 /// The answer to somebody without the key.
 #[derive(Serialize)]
-struct StatusWord {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct StatusWord {
     status: &'static str,
     task_id: TaskId,
 }
 
 /// The answer for an id without a task, which may still be written.
 #[derive(Serialize)]
-struct Unconfirmed {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Unconfirmed {
     status: &'static str,
     task_id: TaskId,
     message: &'static str,
@@ -79,6 +81,8 @@ struct Unconfirmed {
 
 /// The answer for a task.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(rename = "CheckoutStatus"))]
 pub(crate) struct OrderStatus<'a> {
     pub(crate) status: &'static str,
     task_id: TaskId,
@@ -88,10 +92,12 @@ pub(crate) struct OrderStatus<'a> {
 
 /// What an answer says of a task beside its status.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub(crate) struct Outcome<'a>(Body<'a>);
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged)]
 enum Body<'a> {
     Processing(ProcessingBody<'a>),
@@ -102,6 +108,7 @@ enum Body<'a> {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct ProcessingBody<'a> {
     /// The first step that is not complete; `null` in the moment between the last step's end and the task's.
     current_step: Option<&'a str>,
@@ -114,6 +121,7 @@ struct ProcessingBody<'a> {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Percentage {
     completed: usize,
     total: usize,
@@ -121,6 +129,7 @@ struct Percentage {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct RetryingBody<'a> {
     step: &'a str,
     code: Option<&'a str>,
@@ -130,6 +139,7 @@ struct RetryingBody<'a> {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct FailedBody<'a> {
     failed_step: Option<&'a str>,
     failed_steps: Vec<&'a str>,
@@ -150,18 +160,22 @@ struct FailedBody<'a> {
 
 /// An error as the customer reads it.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct ErrorText<'a> {
     code: &'a str,
     message: &'static str,
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct RefundBody {
     amount: Money,
+    #[cfg_attr(test, schemars(extend("enum" = ["due", "made", "needs_a_person"])))]
     state: &'static str,
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct CancelledBody<'a> {
     progress: Percentage,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -171,12 +185,14 @@ struct CancelledBody<'a> {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct NotStartedBody {
     message: &'static str,
 }
 
 /// The status of a compensation. They are listed in the order in which they run.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Compensation<'a> {
     step: &'a str,
     status: StepState,
@@ -184,6 +200,7 @@ struct Compensation<'a> {
 
 /// A checkout that was resolved by hand may have no order.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct CompletedBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     order_id: Option<TaskId>,
@@ -206,6 +223,7 @@ struct CompletedBody<'a> {
 
 /// The last refusal of a cancellation, as the customer reads it.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct RefusalText<'a> {
     at: Timestamp,
     #[serde(flatten)]
@@ -220,6 +238,7 @@ impl<'a> RefusalText<'a> {
 
 /// An optional step that failed for good. Its text is for customers; the error is for operators only.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct OrderWarning<'a> {
     step: &'a str,
     message: &'static str,

@@ -44,6 +44,7 @@ pub(crate) enum OperatorAction {
 
 /// The answer to an action that was applied.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Accepted {
     success: bool,
     task_id: TaskId,

@@ -13,7 +13,7 @@ use serde::Serialize;
 use std::{collections::BTreeMap, time::Duration};
 use stepwell::{
     BulkAction, BulkCount, BulkError, BulkId, BulkRecord, BulkRequest, BulkState, Filter, NewBulk, Pace, Runtime,
-    TaskId, Timestamp,
+    StepFilter, TaskId, Timestamp,
     core::{
         bulk::{BulkActor, BulkResult},
         state::TaskStatus,
@@ -24,12 +24,16 @@ use stepwell::{
 /// How long the tasks are counted. The rest of the time limit is for the answer.
 const COUNTING_TIME: Duration = Duration::from_secs(10);
 
+/// The largest number of tasks that an operator may expect: more than any table has.
+pub(crate) const MOST_EXPECTED: usize = 1_000_000_000;
+
 /// How many pages of results an answer has: 500 tasks.
 const PAGES: u16 = 10;
 
 /// The answer to a dry run: how many tasks match, and some of them.
 #[derive(Serialize)]
-struct DryRun {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct DryRun {
     dry_run: bool,
     /// The number of tasks that match.
     count: usize,
@@ -46,7 +50,8 @@ impl From<BulkCount> for DryRun {
 
 /// A bulk action.
 #[derive(Serialize)]
-struct BulkView {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct BulkView {
     bulk_id: BulkId,
     action: BulkAction,
     filter: FilterView,
@@ -70,6 +75,7 @@ struct BulkView {
 
 /// A filter, with the names of a request.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct FilterView {
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<TaskStatus>,
@@ -79,6 +85,8 @@ struct FilterView {
     failed_step: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error_code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<StepFilter>,
     #[serde(skip_serializing_if = "Option::is_none")]
     compensated: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -96,13 +104,14 @@ impl From<Filter> for FilterView {
             workflow,
             failed_step,
             error_code,
+            step,
             compensated,
             needs_person,
             created_from,
             created_before,
         } = filter;
         let needs = needs_person.filter(|needs| *needs).map(|_| "person");
-        Self { status, workflow, failed_step, error_code, compensated, needs, created_from, created_before }
+        Self { status, workflow, failed_step, error_code, step, compensated, needs, created_from, created_before }
     }
 }
 
@@ -130,12 +139,14 @@ impl BulkView {
 
 /// All bulk actions, the newest first.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct BulkList {
     bulk_actions: Vec<BulkView>,
 }
 
 /// A part of the results of a bulk action.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct ResultList {
     results: Vec<ResultView>,
     /// The query's `next` for the next part; `null` on the last one so far.
@@ -144,6 +155,7 @@ pub(crate) struct ResultList {
 
 /// The result of one task.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct ResultView {
     task_id: TaskId,
     /// `done` or `refused`.
@@ -178,7 +190,7 @@ pub(crate) async fn start<S: Store, Q: Queue, A: Runtime>(
     let most = usize::try_from(Pace::MAX).unwrap_or(usize::MAX);
     let pace = fields.count("pace", most).and_then(|pace| Pace::per_minute(u32::try_from(pace).ok()?));
     let dry_run = fields.flag("dry_run").unwrap_or(true);
-    let expected = fields.count("expected_count", usize::MAX);
+    let expected = fields.count("expected_count", MOST_EXPECTED);
     let or_more = fields.flag("or_more").unwrap_or(false);
     if expected.is_none() && !dry_run {
         fields.wrong("expected_count", "has to be the count of a dry run, from 1 on");

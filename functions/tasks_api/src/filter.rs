@@ -3,7 +3,7 @@
 use crate::handlers::SEARCH_KEYS;
 use http_api::Fields;
 use std::{fmt::Display, str::FromStr, time::Duration};
-use stepwell::{Filter, SearchValue, Timestamp, core::state::TaskStatus};
+use stepwell::{Filter, SearchValue, StepFilter, Timestamp, core::state::TaskStatus};
 
 /// Takes the filter out of the fields.
 pub(crate) fn take_filter(fields: &mut Fields, now: Timestamp) -> Filter {
@@ -15,6 +15,7 @@ pub(crate) fn take_filter(fields: &mut Fields, now: Timestamp) -> Filter {
         workflow: fields.text("workflow", owned),
         failed_step: fields.text("failed_step", owned),
         error_code: fields.text("error_code", owned),
+        step: fields.text("step", StepFilter::from_str),
         compensated: fields.flag("compensated"),
         needs_person: fields.text("needs", needs_person),
         created_from: fields.text("created_from", Timestamp::from_str),

@@ -1,15 +1,19 @@
 //! The operators' HTTP API: lists, inspects and repairs workflow tasks, marks orders as shipped, and sends their e-mail
-//! again.
+//! again. It also shows the workflows, and how the open tasks stand.
 //!
 //! Each route has a module of its own. `operator.rs` has the authorization. [`http_api`] has the code around all
 //! routes.
 
 mod act;
+mod analytics;
 mod bulk;
 mod error;
 mod filter;
 pub mod handlers;
+mod health;
 mod list;
+#[cfg(test)]
+mod openapi;
 mod operator;
 mod orders;
 mod resend;
@@ -17,6 +21,7 @@ mod ship;
 mod show;
 #[cfg(test)]
 mod tests;
+mod workflows;
 
 pub use handlers::result_types;
 
@@ -37,6 +42,9 @@ use stepwell::{
 
 /// A little less than the function's timeout in the template, so that a slow request gets a proper error answer.
 const TIME_LIMIT: Duration = Duration::from_secs(27);
+
+/// The OpenAPI document, which a test writes.
+const OPENAPI: &str = include_str!("../openapi.json");
 
 /// The state that axum passes to a route: the engine's client.
 type Engine<S, Q, A> = State<Arc<Client<S, Q, A>>>;
@@ -71,6 +79,29 @@ where
         .route("/tasks/{task_id}/compensate", act::to_task(OperatorAction::Compensate))
         .route("/tasks/{task_id}/resolve", act::to_task(OperatorAction::Resolve))
         .route("/tasks/{task_id}/steps/{step}/resolve", post(act::resolve_step::<S, Q, A>))
+        .with_state(engine.clone());
+    let of_all = Router::new()
+        .route("/analytics", get(analytics::analytics::<S, Q, A>))
+        .route("/health/status", get(health::status::<S, Q, A>))
+        // Behind API Gateway the first one is the customers' API's.
+        .route("/openapi.json", http_api::document(OPENAPI))
+        .route("/tasks/openapi.json", http_api::document(OPENAPI))
+        .route("/workflows", get(workflows::list))
         .with_state(engine);
-    http_api::complete(of_tasks.merge(of_orders).layer(from_fn(operator::require)), TIME_LIMIT)
+    let routes = of_tasks.merge(of_orders).merge(of_all);
+    http_api::complete(routes.layer(from_fn(operator::require)), TIME_LIMIT)
+}
+
+/// Makes the routes by which a supervisor asks whether the program runs, and whether its store answers. They need no operator.
+pub fn probes<S, Q, A>(engine: Client<S, Q, A>) -> Router
+where
+    S: Store + 'static,
+    Q: Queue + 'static,
+    A: Runtime + 'static,
+{
+    let probes = Router::new()
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready::<S, Q, A>))
+        .with_state(Arc::new(engine));
+    http_api::alone(probes, TIME_LIMIT)
 }

@@ -10,8 +10,8 @@ use http_api::Fields;
 use serde::Serialize;
 use std::{collections::BTreeSet, fmt::Display};
 use stepwell::{
-    Before, Cursor, Runtime, Summary, TaskId, TaskPage, Timestamp,
-    core::state::TaskStatus,
+    Before, Cursor, Runtime, StepSummary, Summary, TaskId, TaskPage, Timestamp,
+    core::state::{StepState, TaskStatus},
     ports::{Queue, Store},
 };
 
@@ -20,6 +20,7 @@ const LIMIT: (usize, usize) = (50, 200);
 
 /// One page of the list.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct TaskList {
     tasks: Vec<ListedTask>,
     /// The number of tasks on this page.
@@ -30,6 +31,7 @@ pub(crate) struct TaskList {
 
 /// A task in the list.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct ListedTask {
     task_id: TaskId,
     workflow: String,
@@ -39,12 +41,36 @@ pub(crate) struct ListedTask {
     compensated: bool,
     /// Whether the task waits for a person.
     needs_person: bool,
+    /// The step that the query names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<ListedStep>,
+}
+
+/// A step of a task in the list.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct ListedStep {
+    name: String,
+    state: StepState,
+    /// The number of its last attempt.
+    attempt: u32,
+    /// The code of its last error.
+    error_code: Option<String>,
+    /// When its next attempt is due, if it waits for one.
+    next_retry_at: Option<Timestamp>,
+}
+
+impl From<StepSummary> for ListedStep {
+    fn from(StepSummary { name, state, attempt, error_code, next_retry_at }: StepSummary) -> Self {
+        Self { name, state, attempt, error_code, next_retry_at }
+    }
 }
 
 impl From<Summary> for ListedTask {
-    fn from(Summary { task_id, workflow, status, created_at, failed_steps, needs_person }: Summary) -> Self {
-        let compensated = status.is_compensated();
-        Self { task_id, workflow, status, created_at, failed_steps, compensated, needs_person }
+    fn from(summary: Summary) -> Self {
+        let Summary { task_id, workflow, status, created_at, failed_steps, needs_person, step } = summary;
+        let (compensated, step) = (status.is_compensated(), step.map(ListedStep::from));
+        Self { task_id, workflow, status, created_at, failed_steps, compensated, needs_person, step }
     }
 }
 

@@ -27,6 +27,7 @@ use stepwell::{
 
 /// The answer for an e-mail that was sent.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Resent {
     success: bool,
     order_id: TaskId,

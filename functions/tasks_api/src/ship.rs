@@ -16,6 +16,7 @@ use stepwell::{
 
 /// The answer for a shipped order.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Shipped {
     success: bool,
     order_id: TaskId,

@@ -28,7 +28,8 @@ use stepwell::{
 
 /// The answer: a task for operators.
 #[derive(Serialize)]
-struct TaskView<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct TaskView<'a> {
     #[serde(flatten)]
     details: Details<'a>,
     /// The status after compensation; `null` unless compensation has begun.
@@ -53,6 +54,7 @@ struct TaskView<'a> {
 
 /// The format versions of a task that a newer version wrote.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct FormatVersions {
     /// The format of the version that wrote the task.
     written: i64,
@@ -62,6 +64,7 @@ struct FormatVersions {
 
 /// An optional step that failed for good.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct WarningView<'a> {
     step: &'a str,
     code: &'a str,
@@ -77,6 +80,7 @@ impl<'a> From<Warning<'a>> for WarningView<'a> {
 
 /// An entry of the audit trail.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct AuditEntry<'a> {
     at: Timestamp,
     what: &'static str,
@@ -97,6 +101,7 @@ impl<'a> From<&'a Action> for AuditEntry<'a> {
 
 /// A part of the timeline.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct TimelineEntry<'a> {
     from: Timestamp,
     /// `null` while it lasts.
@@ -109,6 +114,7 @@ struct TimelineEntry<'a> {
 
 /// What a part of the timeline is.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum Happened<'a> {
     Started,

@@ -49,7 +49,7 @@ pub struct Model {
     pub steps: Vec<Function>,
     /// The functions that are not steps, by name.
     pub functions: BTreeMap<String, Function>,
-    /// The logs: one for each workflow, and one for each function that is not a step.
+    /// The logs: one for each workflow, and those of the functions that are not steps.
     pub logs: Vec<Log>,
 }
 
@@ -108,10 +108,11 @@ impl Log {
         Self { id: id.to_owned(), name: name.to_owned(), writes_tasks: true, acts_on_tasks: true }
     }
 
-    fn of_function(name: &str, settings: &FunctionSettings) -> Self {
+    /// A log of functions with these rights.
+    fn of_functions(name: &str, rights: &[&Right]) -> Self {
         let may = |action: &str| {
-            let of_tasks = |right: &&Right| matches!(right.subject(), Ok(Subject::Table(TASKS, None)));
-            settings.rights.iter().filter(of_tasks).any(|right| right.actions.iter().any(|it| it == action))
+            let of_tasks = |right: &&&Right| matches!(right.subject(), Ok(Subject::Table(TASKS, None)));
+            rights.iter().filter(of_tasks).any(|right| right.actions.iter().any(|it| it == action))
         };
         let writes_tasks = may(UPDATE);
         Self { id: camel_case(name), name: name.to_owned(), writes_tasks, acts_on_tasks: writes_tasks && may(QUERY) }
@@ -168,10 +169,12 @@ impl Model {
                 model.steps.push(function);
             }
         }
+        let mut logs: BTreeMap<&str, Vec<&Right>> = BTreeMap::new();
         for (name, settings) in &project.settings.functions {
-            model.logs.push(Log::of_function(name, settings));
+            logs.entry(settings.log.as_ref().unwrap_or(name)).or_default().extend(&settings.rights);
             model.functions.insert(name.clone(), function(name, settings, project));
         }
+        model.logs.extend(logs.iter().map(|(name, rights)| Log::of_functions(name, rights)));
         findings.extend(same_workflows(project));
         findings.extend(model.same_logical_ids());
         if findings.is_empty() { Ok(model) } else { Err(findings) }
@@ -267,7 +270,7 @@ fn woken(workflow: &str) -> Vec<Value> {
 
 fn function(name: &str, settings: &FunctionSettings, project: &Project) -> Function {
     let id = camel_case(name);
-    let log = format!("{id}Log");
+    let log = settings.log.as_ref().map_or_else(|| id.clone(), |log| camel_case(log)) + "Log";
     let workflows: Vec<String> = project.workflows.iter().map(|workflow| workflow.name().to_owned()).collect();
     let statements = [Statement::new("Log", LOG_ACTIONS, [attribute(&log, "Arn")])];
     let own = own_statements(&settings.rights, &workflows);

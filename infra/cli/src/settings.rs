@@ -57,6 +57,8 @@ pub struct FunctionSettings {
     /// The function's memory in MB.
     #[serde(default = "default_memory")]
     pub memory_mb: u32,
+    /// The name of its log; its own without it. Functions may share one.
+    pub log: Option<String>,
     /// Its rights beyond writing its log.
     #[serde(default)]
     pub rights: Vec<Right>,

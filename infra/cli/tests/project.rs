@@ -99,7 +99,7 @@ fn rendering_is_idempotent_and_updates_stale_files() {
 #[test_case("infra/base.yaml", "{{ functions.dead_letters.timeout_seconds }}", "{{ functions.dead_leters.timeout_seconds }}", "infra/base.yaml: cannot be rendered in line"; "a value that is not there")]
 #[test_case("infra/base.yaml", "Resources:", "Ressources:", "has no resources"; "no resources")]
 #[test_case("infra/fragments/step.yaml", "Type: AWS::SQS::Queue", "Type: [AWS", "infra/template.yaml: is not YAML"; "a template that is no YAML")]
-#[test_case("infra/functions.txt", "WatchdogCode", "WatchDogCode", " is `watchdog watchdog WatchDogCode watchdog watchdog`, and should be `watchdog watchdog WatchdogCode watchdog watchdog`"; "a stale list")]
+#[test_case("infra/functions.txt", "WatchdogCode", "WatchDogCode", " is `watchdog watchdog WatchDogCode engine watchdog`, and should be `watchdog watchdog WatchdogCode engine watchdog`"; "a stale list")]
 #[test_case(WORKFLOW, "name: send_cancellation", "name: send_cancellations", "events/send_cancellation.json: is the sample event of no step"; "a sample without a step")]
 #[test_case("functions/checkout/create_order/src/main.rs", "\"create_order\"", "\"create_orders\"", "functions/checkout/create_order/src/main.rs: does not serve `create_order` of `checkout`\n    Call `serve(\"checkout\", \"create_order\", step)` in it"; "a function of another step")]
 #[test_case("functions/checkout/validate_cart/src/lib.rs", "Context<CheckoutRequest>", "(Context<CheckoutRequest>, stepwell::ResultOf<checkout::Payment>)", "functions/checkout/validate_cart/src/lib.rs: step `validate_cart` takes the result of `process_payment`, which it does not wait for: it waits for no step\n    Add that dependency in shared/checkout/src/checkout.yaml"; "a result of a later step")]
@@ -136,7 +136,7 @@ fn with_others(workflows: &[&str]) -> Vec<String> {
 
 #[test_case("name: a\nstep_templates: [{name: b_c}, {name: b-c}]", "the step b_c of a and the step b-c of a would both be ABCFunction"; "two steps of one logical id")]
 #[test_case("name: checkout\nstep_templates: [{name: api}]", "the workflow `checkout` is there twice"; "a workflow twice")]
-#[test_case("name: watchdog\nstep_templates: [{name: a}]", "the log watchdog and the log watchdog would both be WatchdogLog"; "a workflow like a function")]
+#[test_case("name: engine\nstep_templates: [{name: a}]", "the log engine and the log engine would both be EngineLog"; "a workflow like a function")]
 #[test_case("name: Checkout\nstep_templates: [{name: api}]", "the step api of Checkout and the function checkout_api would both be CheckoutApiFunction"; "a step like a function")]
 fn names_that_clash_are_refused(workflow: &str, finding: &str) {
     let found = with_others(&[workflow]);

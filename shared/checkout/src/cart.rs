@@ -25,6 +25,7 @@ pub struct ValidatedCart {
 
 /// A number of units of one product, at the catalogue's price.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LineItem {
     /// The product's number in the catalogue.
     pub product_id: ProductId,

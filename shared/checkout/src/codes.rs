@@ -2,7 +2,7 @@
 
 use stepwell::{
     ErrorCode,
-    core::codes::{CustomerText, EngineCode},
+    core::codes::{CodeEntry, CustomerText, EngineCode},
     error_codes,
 };
 
@@ -171,9 +171,13 @@ const NEUTRAL: CustomerText = CustomerText { text: "Something went wrong on our 
 
 /// What a customer reads of an error with this code.
 pub fn customer_text(code: &str) -> CustomerText {
+    error_codes().find(|known| known.code == code).and_then(|known| known.customer).unwrap_or(NEUTRAL)
+}
+
+/// The error codes that a checkout may have: the shop's, and the engine's.
+pub fn error_codes() -> impl Iterator<Item = &'static CodeEntry> {
     let of_shop = ShopCode::ALL.iter().map(|known| known.entry());
-    let mut known = of_shop.chain(EngineCode::ALL.iter().map(|known| known.entry()));
-    known.find(|known| known.code == code).and_then(|known| known.customer).unwrap_or(NEUTRAL)
+    of_shop.chain(EngineCode::ALL.iter().map(|known| known.entry()))
 }
 
 #[cfg(test)]

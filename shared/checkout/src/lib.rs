@@ -52,7 +52,7 @@ mod workflow;
 pub use card_tokens::{CardTokens, KEPT_FOR as CARD_TOKEN_KEPT_FOR, take_token};
 pub use cart::{LineItem, ValidatedCart};
 pub use catalogue::{Catalogue, InsufficientStock, Product, ProductId};
-pub use codes::{ShopCode, customer_text};
+pub use codes::{ShopCode, customer_text, error_codes};
 pub use config::ConfigError;
 pub use counters::Counters;
 pub use email::{EmailAddress, NotAnEmailAddress};

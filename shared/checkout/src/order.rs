@@ -8,6 +8,7 @@ use stepwell::{StepResult, TaskId, Timestamp};
 
 /// An order: an item of the `orders` table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Order {
     /// The id of the checkout's task: a task makes one order.
     pub order_id: TaskId,
@@ -56,6 +57,7 @@ pub struct Order {
 
 /// The status of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OrderStatus {
     /// Paid, and its stock reserved.

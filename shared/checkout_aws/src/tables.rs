@@ -28,7 +28,7 @@ pub(crate) fn store_error<E: ProvideErrorMetadata>(error: &SdkError<E, HttpRespo
         SdkError::DispatchFailure(_) => "no connection",
         other => other.code().unwrap_or("no code"),
     };
-    tracing::warn!(code, message = error.message(), "a DynamoDB call failed");
+    tracing::warn!(code, error = error.message(), "a DynamoDB call failed");
     match failure_kind(error) {
         FailureKind::Throttled => StoreError::Busy(code.to_owned()),
         FailureKind::Unavailable | FailureKind::Refused => StoreError::Failed(code.to_owned()),

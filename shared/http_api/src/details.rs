@@ -16,6 +16,7 @@ use stepwell::{
 
 /// The public view of a task, for everybody who has its id. It leaves out the audit trail.
 #[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Details<'a> {
     task_id: TaskId,
     workflow: &'a str,
@@ -33,6 +34,7 @@ pub struct Details<'a> {
 
 /// The refusal of a cancellation.
 #[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct RefusalDetails<'a> {
     at: Timestamp,
     /// The compensation that refused.
@@ -48,6 +50,7 @@ impl<'a> From<&'a Refusal> for RefusalDetails<'a> {
 
 /// A step, in the plan's order.
 #[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct StepDetails<'a> {
     name: &'a str,
     status: StepState,
@@ -57,6 +60,7 @@ struct StepDetails<'a> {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     omitted_attempts: &'a BTreeMap<String, u32>,
     /// The result's JSON without a change, so that numbers keep every digit.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<serde_json::Value>"))]
     result: Option<&'a RawValue>,
     error: Option<&'a Failure>,
     /// When the next attempt of a step that waits is due. It may have been moved since the last attempt, or there is none yet.
@@ -68,6 +72,7 @@ struct StepDetails<'a> {
 
 /// An attempt of a step. The last one may still be running.
 #[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct AttemptDetails {
     number: u32,
     started_at: Timestamp,

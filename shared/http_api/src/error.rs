@@ -97,6 +97,7 @@ impl CommonError {
 
 /// The body of every error answer.
 #[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ErrorBody {
     /// `false`; missing where the path or the resource does not exist.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -119,6 +120,12 @@ impl ErrorBody {
     pub fn new(error: impl Into<Cow<'static, str>>) -> Self {
         Self { success: Some(false), error: error.into(), code: None, status: None, details: None }
     }
+}
+
+/// Answers with this status and this sentence. No cache keeps it.
+pub fn refusal(status: StatusCode, text: impl Into<Cow<'static, str>>) -> Response {
+    ([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], (status, Json(ErrorBody::new(text))))
+        .into_response()
 }
 
 impl IntoResponse for CommonError {

@@ -82,10 +82,13 @@ impl Fields {
         read(&text).map_err(|error| self.wrong(name, error.to_string())).ok()
     }
 
-    /// Takes a number from 1 to `most`. A query holds it as a text.
+    /// Takes a number from 1 to `most`. A query holds it as a text. JSON has one kind of numbers, so `200.0` is a whole one, too.
     pub fn count(&mut self, name: &str, most: usize) -> Option<usize> {
         let raw = self.raw(name)?;
-        let number = raw.get().trim_matches('"').parse().ok().filter(|number| (1..=most).contains(number));
+        let text = raw.get().trim_matches('"');
+        let is_zero = |fraction: &str| !fraction.is_empty() && fraction.bytes().all(|digit| digit == b'0');
+        let whole = text.split_once('.').filter(|(_, fraction)| is_zero(fraction)).map_or(text, |(whole, _)| whole);
+        let number = whole.parse().ok().filter(|number| (1..=most).contains(number));
         if number.is_none() {
             self.wrong(name, format!("has to be a whole number from 1 to {most}"));
         }

@@ -5,6 +5,8 @@ mod details;
 mod error;
 mod every_request;
 mod fields;
+#[cfg(feature = "schema")]
+pub mod openapi;
 mod request;
 mod task_key;
 #[cfg(test)]
@@ -14,7 +16,7 @@ mod wait;
 
 pub use body::{check_media_type, read, read_if_any};
 pub use details::Details;
-pub use error::{Cause, CommonError, ErrorBody};
+pub use error::{Cause, CommonError, ErrorBody, refusal};
 pub use every_request::AnswerBy;
 pub use fields::Fields;
 pub use request::{Caller, ClientAddress, QueryFields, RequestId, idempotency_key, query_fields};
@@ -24,6 +26,8 @@ pub use wait::Wait;
 use axum::{
     Router,
     extract::{Path, rejection::PathRejection},
+    http::header::CONTENT_TYPE,
+    routing::{MethodRouter, get},
 };
 use std::time::Duration;
 use stepwell::TaskId;
@@ -44,9 +48,19 @@ pub fn complete<S: Clone + Send + Sync + 'static>(routes: Router<S>, limit: Dura
     every_request::around(routes, limit)
 }
 
+/// Wraps routes in the middleware as [`complete`] does, without answers for unknown paths, so that they can be merged into an API.
+pub fn alone<S: Clone + Send + Sync + 'static>(routes: Router<S>, limit: Duration) -> Router<S> {
+    every_request::around(routes, limit)
+}
+
 /// Makes an API that answers every request with this error.
 pub fn refusing(error: impl Fn() -> CommonError + Clone + Send + Sync + 'static, limit: Duration) -> Router {
     every_request::around(Router::new().fallback(async move || error()), limit)
+}
+
+/// Makes the route that serves an API's OpenAPI document.
+pub fn document<S: Clone + Send + Sync + 'static>(json: &'static str) -> MethodRouter<S> {
+    get(async move || ([(CONTENT_TYPE, "application/json")], json))
 }
 
 /// Makes the JSON pointer to a field of the object at `parent`.

@@ -155,7 +155,7 @@ pub mod testing;
 pub use core::{
     bulk::{BulkAction, BulkId, BulkRecord, BulkState, Pace},
     codes::ErrorCode,
-    filter::{Before, Cursor, Filter, NotACursor},
+    filter::{Before, Cursor, Filter, NotACursor, StepFilter},
     id::{IdempotencyKey, NotAKey, NotATaskId, TaskId},
     search::SearchValue,
     timestamp::{NotATimestamp, Timestamp},
@@ -164,8 +164,8 @@ pub use core::{
 pub use ports::{CallError, FailureKind, Runtime};
 pub use runtime::{
     client::{
-        ActionError, Actor, BulkCount, BulkError, BulkRequest, Client, InvalidActor, ManualResult, NewBulk,
-        PendingStart, RUN_NOW_PAUSE, StartError, Started, Summary, TaskPage,
+        ActionError, Actor, BulkCount, BulkError, BulkRequest, Client, Count, Health, InvalidActor, MOST_SAMPLED,
+        ManualResult, NewBulk, PendingStart, RUN_NOW_PAUSE, StartError, Started, StepSummary, Summary, TaskPage,
     },
     error::EngineError,
     result_types::ResultTypes,

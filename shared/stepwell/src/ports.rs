@@ -69,9 +69,13 @@ pub trait Store: Send + Sync {
     /// eventually consistent. Fewer ids are the last ones.
     fn newest(&self, before: TaskId, limit: u16) -> impl Future<Output = Result<Vec<TaskId>, TableError>> + Send;
 
-    /// Reads the own items of these tasks as the index would list them, consistently, in no particular order. A task that does not exist
-    /// is left out, and so is one that cannot be read.
-    fn entries(&self, tasks: &[TaskId]) -> impl Future<Output = Result<Vec<IndexEntry>, TableError>> + Send;
+    /// Reads items of tasks and of steps, consistently, in no particular order: these attributes of each. What does not exist is left
+    /// out.
+    fn read_all(
+        &self,
+        keys: &[Key],
+        attributes: &[&'static str],
+    ) -> impl Future<Output = Result<Vec<(Key, Item)>, TableError>> + Send;
 
     /// Returns when the task's own item is written after this call, as at the end of the task. It counts from the call on, not from
     /// the first poll. It never returns if the store does not see every write, as if others write to its tables, too.

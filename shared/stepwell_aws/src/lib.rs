@@ -23,8 +23,7 @@ pub use config::{FIRST_BACKOFF, MAX_ATTEMPTS, SdkConfig, aws_config, client_from
 pub use dynamo::{DynamoTable, was_busy};
 pub use error::{ServeError, failure_kind};
 pub use serve::{
-    WATCHDOG_RESERVE, init_logging, log_lines, serve, serve_dead_letters, serve_requests, serve_timer_feeder,
-    serve_watchdog,
+    WATCHDOG_RESERVE, init_logging, serve, serve_dead_letters, serve_requests, serve_timer_feeder, serve_watchdog,
 };
 pub use sqs::{REASON_ATTRIBUTE, SqsQueue};
 

@@ -22,9 +22,7 @@ use stepwell::{
         worker::{Invocation, Worker},
     },
 };
-use tracing_subscriber::{
-    Layer, filter::Targets, fmt::MakeWriter, layer::SubscriberExt, registry::LookupSpan, util::SubscriberInitExt,
-};
+use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// Serves a step: handles batches of messages from its queue until Lambda ends the process. `workflow` and `name` are
 /// the names in the workflow file. The environment variable `STEPWELL_WAITS_ON` has the service that the step waits on, if the
@@ -178,25 +176,15 @@ fn invocation(context: &lambda_runtime::Context) -> Invocation {
     Invocation::new(context.request_id.clone(), deadline, System.now())
 }
 
-/// Initialises logging: JSON lines on standard output, which CloudWatch collects. Each line has the span of its
-/// invocation with Lambda's request id, which the audit trail keeps for each attempt. `RUST_LOG` sets the level for all
+/// Initialises logging: JSON lines on standard output, which CloudWatch collects. [`telemetry`] says what a line
+/// has. Lambda's request id, which the audit trail keeps for each attempt, is its `requestId`. `RUST_LOG` sets the level for all
 /// modules (`info`) or by module (`warn,stepwell=debug`); the default is `info`.
 pub fn init_logging() {
     let wanted = std::env::var("RUST_LOG").unwrap_or_default();
     let targets = wanted.parse().unwrap_or_else(|_| Targets::new());
     let targets = if wanted.is_empty() { targets.with_default(tracing::Level::INFO) } else { targets };
     // It fails only if a subscriber is set already, and that one should stay.
-    let _ = tracing_subscriber::registry().with(targets).with(log_lines(std::io::stdout)).try_init();
-}
-
-/// Makes the layer of [`init_logging`]: one JSON object a line, with the event's fields, such as `message`, at the top
-/// level.
-pub fn log_lines<S, W>(writer: W) -> impl Layer<S>
-where
-    S: tracing::Subscriber + for<'span> LookupSpan<'span>,
-    W: for<'writer> MakeWriter<'writer> + 'static,
-{
-    tracing_subscriber::fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(writer)
+    let _ = tracing_subscriber::registry().with(targets).with(telemetry::log_lines(std::io::stdout)).try_init();
 }
 
 #[cfg(test)]

@@ -161,15 +161,14 @@ pub(crate) fn newest(tx: &Connection, before: TaskId, limit: u16) -> Result<Vec<
     Ok(found)
 }
 
-/// Reads the own items of these tasks as the index would list them.
-pub(crate) fn entries(tx: &Connection, tasks: &[TaskId]) -> Result<Vec<IndexEntry>, FileError> {
-    let mut found = Vec::with_capacity(tasks.len());
-    for key in tasks.iter().copied().map(Key::Task) {
-        let item = read(tx, &key)?;
-        match IndexEntry::from_item(&key, &item) {
-            Ok(entry) => found.push(entry),
-            Err(_) if item.is_empty() => {}
-            Err(error) => tracing::error!(%error, "an unreadable task is left out"),
+/// Reads these attributes of the items that exist.
+pub(crate) fn read_all(tx: &Connection, keys: &[Key], attributes: &[&str]) -> Result<Vec<(Key, Item)>, FileError> {
+    let mut found = Vec::with_capacity(keys.len());
+    for key in keys {
+        let mut item = read(tx, key)?;
+        if !item.is_empty() {
+            item.retain(|name, _| attributes.contains(&name.as_str()));
+            found.push((key.clone(), item));
         }
     }
     Ok(found)

@@ -347,8 +347,8 @@ impl<A: Runtime> Store for Local<A> {
         self.read("newest", |tx| items::newest(tx, before, limit))
     }
 
-    async fn entries(&self, tasks: &[TaskId]) -> Result<Vec<IndexEntry>, TableError> {
-        self.read("entries", |tx| items::entries(tx, tasks))
+    async fn read_all(&self, keys: &[Key], attributes: &[&'static str]) -> Result<Vec<(Key, Item)>, TableError> {
+        self.read("read_all", |tx| items::read_all(tx, keys, attributes))
     }
 
     fn changed(&self, task: TaskId) -> impl Future<Output = ()> + Send {

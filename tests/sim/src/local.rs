@@ -109,8 +109,8 @@ impl Backend for Running {
         now(self.0.newest(before, limit))
     }
 
-    fn entries(&self, tasks: &[TaskId]) -> Result<Vec<IndexEntry>, TableError> {
-        now(self.0.entries(tasks))
+    fn read_all(&self, keys: &[Key], attributes: &[&'static str]) -> Result<Vec<(Key, Item)>, TableError> {
+        now(self.0.read_all(keys, attributes))
     }
 
     fn send(&self, outgoing: &Outgoing) -> Result<(), QueueError> {

@@ -153,7 +153,8 @@ impl<T: Transport, S: Table> Store for FaultyStore<T, S> {
         self.transport.call(Operation::Query, || "newest".to_owned(), || self.table.newest(before, limit)).await
     }
 
-    async fn entries(&self, tasks: &[TaskId]) -> Result<Vec<IndexEntry>, TableError> {
-        self.transport.call(Operation::BatchGet, || "entries".to_owned(), || self.table.entries(tasks)).await
+    async fn read_all(&self, keys: &[Key], attributes: &[&'static str]) -> Result<Vec<(Key, Item)>, TableError> {
+        let told = || "read_all".to_owned();
+        self.transport.call(Operation::BatchGet, told, || self.table.read_all(keys, attributes)).await
     }
 }

@@ -173,10 +173,10 @@ impl Store for LimitedTable {
         self.store.newest(before, limit).await
     }
 
-    async fn entries(&self, tasks: &[TaskId]) -> Result<Vec<IndexEntry>, TableError> {
+    async fn read_all(&self, keys: &[Key], attributes: &[&'static str]) -> Result<Vec<(Key, Item)>, TableError> {
         self.read_call("BatchGetItem").await?;
-        self.read(tasks.iter().map(|task| self.bytes(&Key::Task(*task))));
-        self.store.entries(tasks).await
+        self.read(keys.iter().map(|key| self.bytes(key)));
+        self.store.read_all(keys, attributes).await
     }
 }
 

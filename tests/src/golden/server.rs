@@ -1,7 +1,6 @@
 //! A read-only stand-in for DynamoDB that holds the items of a fixture, and one for SQS that keeps what is sent. It
 //! replaces the SDK's HTTP client, so that all of the engine's own code runs.
 
-use crate::emulator::PROJECTED;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_smithy_runtime_api::{
     client::{
@@ -17,6 +16,7 @@ use aws_smithy_runtime_api::{
 use aws_smithy_types::body::SdkBody;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
+use stepwell::core::index::IndexEntry;
 use stepwell_aws::{DynamoTable, SqsQueue};
 
 const OK: u16 = 200;
@@ -118,7 +118,7 @@ impl Server {
 /// The attributes of an item that the index holds.
 fn projected(item: &Value) -> Value {
     let fields = item.as_object().unwrap().iter();
-    let held = fields.filter(|(name, _)| INDEX_KEYS.iter().chain(&PROJECTED).any(|held| held == name));
+    let held = fields.filter(|(name, _)| INDEX_KEYS.iter().chain(&IndexEntry::PROJECTED).any(|held| held == name));
     held.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 

@@ -10,7 +10,7 @@ mod standing;
 mod table;
 mod waiting;
 
-use crate::Limits;
+use crate::{Limits, openapi::CONTRACT};
 use axum::{
     Router,
     body::Body,
@@ -61,7 +61,7 @@ fn url(path: &str, id: &impl Display) -> String {
 }
 
 /// The API, with its engine and its shop.
-struct Api {
+pub(crate) struct Api {
     harness: Harness,
     shop: MemoryShop,
     limits: Limits,
@@ -93,10 +93,15 @@ impl ApiAnswer {
 }
 
 impl Api {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let harness = Harness::new(checkout::workflow().unwrap()).call_by_call().with_all(Returns("{}"));
         let harness = harness.with("create_order", Returns(ORDER));
         Self { harness, shop: MemoryShop::default(), limits: NO_LIMITS, router: OnceLock::new() }
+    }
+
+    pub(crate) fn router(&self) -> Router {
+        let make = || crate::router(self.harness.client(), self.shop.clone(), keys(), self.limits).unwrap();
+        self.router.get_or_init(make).clone()
     }
 
     async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> ApiAnswer {
@@ -115,11 +120,13 @@ impl Api {
         body: impl Into<Body>,
     ) -> ApiAnswer {
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-        let make = || crate::router(self.harness.client(), self.shop.clone(), keys(), self.limits).unwrap();
-        let router = self.router.get_or_init(make).clone();
-        let (parts, body) = router.oneshot(request.body(body.into()).unwrap()).await.unwrap().into_parts();
+        let request = request.body(body.into()).unwrap();
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let (parts, body) = self.router().oneshot(request).await.unwrap().into_parts();
         let text = String::from_utf8(axum::body::to_bytes(body, usize::MAX).await.unwrap().to_vec()).unwrap();
-        ApiAnswer { status: parts.status.as_u16(), headers: parts.headers, text }
+        let answer = ApiAnswer { status: parts.status.as_u16(), headers: parts.headers, text };
+        CONTRACT.check(method.as_str(), &path, answer.status, answer.header("content-type"), &answer.text);
+        answer
     }
 
     /// A request without a key, unless the path has one.

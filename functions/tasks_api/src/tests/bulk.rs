@@ -143,6 +143,7 @@ async fn unknown_bulk_action_is_not_found() {
 #[test_case(json!({"dry_run": 0}), "/dry_run", "has to be true or false")]
 #[test_case(json!({"dry_run": false}), "/expected_count", "has to be the count of a dry run")]
 #[test_case(json!({"pace": 10_001}), "/pace", "has to be a whole number from 1 to 10000")]
+#[test_case(json!({"pace": 20.5}), "/pace", "has to be a whole number from 1 to 10000")]
 #[test_case(json!({"filter": []}), "/filter", "has to be an object")]
 #[test_case(json!({"filter": {}}), "/filter", "the filter is empty"; "an empty filter")]
 #[test_case(json!({"filter": null}), "/filter", "the filter is empty"; "no filter")]
@@ -152,6 +153,12 @@ async fn unknown_bulk_action_is_not_found() {
 #[tokio::test]
 async fn invalid_body_is_refused_with_the_path(more: Value, path: &str, message: &str) {
     Api::new().post("/tasks/bulk", &body(more)).await.is_violation(path, message);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whole_number_may_be_written_with_a_decimal_point() {
+    let answer = Api::new().post("/tasks/bulk", &body(json!({"pace": 20.0}))).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,16 @@
 
 use super::*;
 use std::{collections::BTreeSet, time::Duration};
-use stepwell::{Timestamp, core::state::StepState, retryable, testing::VirtualClock};
+use stepwell::{
+    Timestamp,
+    core::{
+        state::StepState,
+        step::{self, ClaimRequest},
+    },
+    ports::Store,
+    retryable,
+    testing::VirtualClock,
+};
 use test_case::test_case;
 
 /// The ids of the tasks in a list.
@@ -76,6 +85,64 @@ async fn list_shows_the_index_page_by_page() {
     let rest = api.get(&format!("/tasks?limit=7&next={}", first["next"].as_str().unwrap())).await.body();
     assert_eq!((ids(&first).union(&ids(&rest)).count(), &rest["next"]), (51, &Value::Null));
     assert_eq!(ids(&api.get("/tasks?limit=7").await.body()).len(), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tasks_are_found_by_the_state_of_a_step() {
+    let api = Api::new();
+    let failed = api.failed("pay").await;
+    api.0.fail("pay", [StepFault::Error(retryable("BANK_BUSY", "later"))]);
+    let waits = api.started().await;
+    api.0
+        .run_until(waits, |task| task.step("pay").is_some_and(|step| step.state == StepState::Retrying))
+        .await
+        .unwrap();
+    let fresh = api.started().await;
+    let found = async |query: &str| api.get(&format!("/tasks?{query}")).await.body();
+    for (query, expected) in [
+        ("step=pay:retrying", vec![waits]),
+        ("step=pay:retrying&error_code=BANK_BUSY", vec![waits]),
+        ("step=pay:retrying&error_code=OTHER", vec![]),
+        ("step=pay:retrying&status=error", vec![]),
+        ("step=ship:retrying", vec![]),
+        ("step=pay:error", vec![failed]),
+        ("step=pay:error&order=newest", vec![failed]),
+        ("step=pay:complete", vec![]),
+    ] {
+        assert_eq!(in_order(&found(query).await), expected, "{query}");
+    }
+    let mut shown = found("step=pay:retrying").await["tasks"][0]["step"].take();
+    assert!(shown["next_retry_at"].take().is_string(), "{shown}");
+    let expected = json!({
+        "name": "pay", "state": "retrying", "attempt": 1, "error_code": "BANK_BUSY", "next_retry_at": null,
+    });
+    assert_eq!(shown, expected);
+    api.0.run(fresh).await.unwrap();
+    assert_eq!(in_order(&found("step=pay:complete").await), [fresh]);
+    // An attempt runs on when its task is cancelled.
+    let api = Api::of(&WORKFLOW.replace("compensate_after_seconds: 60", "compensate: manual"));
+    let found = async |query: &str| api.get(&format!("/tasks?{query}")).await.body();
+    let running = api.started().await;
+    let claim = ClaimRequest {
+        task: running,
+        step: "pay",
+        owner: "r/m",
+        now: api.0.now(),
+        lease_until: api.0.now() + Duration::from_secs(30),
+    };
+    assert!(api.0.memory().apply(&step::claim(&claim)).await.unwrap().is_written());
+    api.act(running, "cancel").await;
+    assert_eq!(in_order(&found("step=pay:in_progress").await), [running]);
+    assert_eq!(in_order(&found("step=pay:in_progress&status=cancelled").await), [running]);
+    let long = "s".repeat(1_100);
+    for wrong in ["pay", "pay:pending", ":retrying", "pay:", &format!("{long}:retrying")] {
+        let answer = api.get(&format!("/tasks?step={wrong}")).await;
+        let (status, body) = (answer.status, answer.body().to_string());
+        assert!(
+            status == 422 && body.contains("has to be STEP:STATE, with one of these states: in_progress"),
+            "{body}"
+        );
+    }
 }
 
 /// The ids of the tasks in a list, in its order.
@@ -153,7 +220,7 @@ async fn search_that_fails_does_not_look_like_one_that_finds_nothing() {
     api.started().await;
     let (by_key, newest, by_status) = ("key=email:ann@example.com", "", "order=status");
     for (call, query) in
-        [("range", by_key), ("entries", by_key), ("newest", newest), ("entries", newest), ("list", by_status)]
+        [("range", by_key), ("read_all", by_key), ("newest", newest), ("read_all", newest), ("list", by_status)]
     {
         api.0.fail_call(call, [stepwell::FailureKind::Unavailable]);
         let answer = api.get(&format!("/tasks?{query}")).await;

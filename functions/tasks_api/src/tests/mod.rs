@@ -1,12 +1,16 @@
 //! Tests of the API on the engine in memory, with a host that authenticates callers.
 
 mod actions;
+mod analytics;
 mod bulk;
+mod health;
 mod looking;
 mod resending;
 mod shipping;
 
+use crate::openapi::CONTRACT;
 use axum::{
+    Router,
     body::Body,
     http::{HeaderMap, Request},
 };
@@ -67,10 +71,10 @@ impl ApiAnswer {
 
 /// The API, its engine and its orders. Clones share them.
 #[derive(Clone)]
-struct Api(Arc<Harness>, MemoryShop);
+pub(crate) struct Api(Arc<Harness>, MemoryShop);
 
 impl Api {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::of(WORKFLOW)
     }
 
@@ -90,11 +94,18 @@ impl Api {
 
     async fn send(&self, caller: Option<&str>, mut request: Request<Body>) -> ApiAnswer {
         caller.and_then(|name| request.extensions_mut().insert(Caller(name.to_owned())));
-        let client = self.0.client().with_result_types(crate::result_types::<MemoryShop>());
-        let (parts, body) =
-            crate::router(client, self.1.clone(), self.1.clone()).oneshot(request).await.unwrap().into_parts();
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let (parts, body) = self.router().oneshot(request).await.unwrap().into_parts();
         let text = String::from_utf8(axum::body::to_bytes(body, usize::MAX).await.unwrap().to_vec()).unwrap();
-        ApiAnswer { status: parts.status.as_u16(), headers: parts.headers, text }
+        let answer = ApiAnswer { status: parts.status.as_u16(), headers: parts.headers, text };
+        let media_type = answer.headers.get("content-type").map_or("", |value| value.to_str().unwrap());
+        CONTRACT.check(method.as_str(), &path, answer.status, media_type, &answer.text);
+        answer
+    }
+
+    pub(crate) fn router(&self) -> Router {
+        let client = self.0.client().with_result_types(crate::result_types::<MemoryShop>());
+        crate::router(client, self.1.clone(), self.1.clone()).merge(crate::probes(self.0.client()))
     }
 
     async fn get(&self, target: &str) -> ApiAnswer {

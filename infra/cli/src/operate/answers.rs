@@ -21,6 +21,17 @@ pub(super) struct ListedTask {
     pub(super) failed_steps: Vec<String>,
     pub(super) compensated: bool,
     pub(super) needs_person: bool,
+    pub(super) step: Option<ListedStep>,
+}
+
+/// A step of a task in a list.
+#[derive(Deserialize)]
+pub(super) struct ListedStep {
+    pub(super) name: String,
+    pub(super) state: String,
+    pub(super) attempt: u32,
+    pub(super) error_code: Option<String>,
+    pub(super) next_retry_at: Option<String>,
 }
 
 /// A whole task.
@@ -185,4 +196,57 @@ pub(super) struct TaskResult {
     pub(super) task_id: String,
     pub(super) result: String,
     pub(super) reason: Option<String>,
+}
+
+/// The workflows of the shop.
+#[derive(Deserialize)]
+pub(super) struct Workflows {
+    pub(super) workflows: Vec<Workflow>,
+}
+
+/// A workflow, as its file says.
+#[derive(Deserialize)]
+pub(super) struct Workflow {
+    pub(super) id: String,
+    pub(super) description: String,
+    pub(super) steps: Vec<PlannedStep>,
+    pub(super) compensations: Vec<PlannedStep>,
+    pub(super) compensate: String,
+    pub(super) compensate_after_seconds: Option<u64>,
+    pub(super) redrives_after_seconds: Vec<u64>,
+    pub(super) complete_within_seconds: Option<u64>,
+    pub(super) point_of_no_return: Option<String>,
+    pub(super) search_keys: Vec<String>,
+}
+
+/// A step or a compensation of a workflow.
+#[derive(Deserialize)]
+pub(super) struct PlannedStep {
+    pub(super) name: String,
+    pub(super) depends_on: Vec<String>,
+    pub(super) compensates: Option<String>,
+    pub(super) optional: bool,
+    pub(super) max_attempts: Option<u32>,
+    pub(super) timeout_seconds: u32,
+    pub(super) waits_on: Option<String>,
+}
+
+/// How the open tasks stand.
+#[derive(Deserialize)]
+pub(super) struct Health {
+    pub(super) open: Counted,
+    pub(super) failed: Counted,
+    pub(super) overdue: Counted,
+    pub(super) stuck: Counted,
+    pub(super) needs_person: Counted,
+    pub(super) dead_lettered: Counted,
+    pub(super) oldest_open_at: Option<String>,
+    pub(super) oldest_open_seconds: Option<u64>,
+}
+
+/// A number of tasks, of which there may be more.
+#[derive(Deserialize)]
+pub(super) struct Counted {
+    pub(super) tasks: usize,
+    pub(super) or_more: bool,
 }

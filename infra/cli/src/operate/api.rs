@@ -9,7 +9,7 @@ use checkout_demo::Refused;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{
     Client, Method, Response, StatusCode, Url,
-    header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue},
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -21,7 +21,10 @@ use uuid::Uuid;
 pub(super) const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The header by which an operator of one machine says who that is.
-const OPERATOR: &str = "x-operator";
+pub(super) const OPERATOR: HeaderName = HeaderName::from_static("x-operator");
+
+/// The header by which a repeated request takes effect once.
+pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The seconds before a question is asked again.
 const PAUSES: [u64; 3] = [1, 2, 4];
@@ -31,9 +34,9 @@ const LONGEST_PAUSE: u64 = 30;
 
 /// The operators' API of one shop.
 pub(super) struct Api {
-    url: String,
+    pub(super) url: String,
     http: Client,
-    caller: Caller,
+    pub(super) caller: Caller,
     /// The options that name it, for a command to type next.
     pub(super) options: String,
     /// What to do if nothing answers.
@@ -89,6 +92,14 @@ pub(super) fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Failure> 
         let why = format!("the API's answer cannot be read: {error}. Are the API and this command of one version?");
         Failure::new(Kind::NoAnswer, why).with_answer(Some(text.to_owned()))
     })
+}
+
+/// Whatever was answered.
+pub(super) struct Exchange {
+    pub(super) status: StatusCode,
+    /// The seconds after which it may be asked again, if it says so.
+    retry_after: Option<u64>,
+    pub(super) text: String,
 }
 
 /// What an answer that is not the one asked for says.
@@ -195,12 +206,28 @@ impl Api {
         key: Option<&str>,
     ) -> Result<Answer, Failure> {
         let changes = method != Method::GET;
-        let mut request = self.http.request(method, format!("{}{target}", self.url));
+        let key = key.and_then(|key| HeaderValue::from_str(key).ok());
+        let asked =
+            self.exchange(method, target, body, HeaderMap::from_iter(key.map(|key| (IDEMPOTENCY_KEY, key)))).await?;
+        let Exchange { status, retry_after, text } = asked;
+        if status.is_success() { Ok(Answer { text }) } else { Err(self.refused(status, retry_after, text, changes)) }
+    }
+
+    /// Sends a request with these further headers, in the caller's name, and takes whatever is answered.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub(super) async fn exchange(
+        &self,
+        method: Method,
+        target: &str,
+        body: Option<String>,
+        headers: HeaderMap,
+    ) -> Result<Exchange, Failure> {
+        let changes = method != Method::GET;
+        let mut request = self.http.request(method, format!("{}{target}", self.url)).headers(headers);
         if let Some(body) = body {
             request = request.header(CONTENT_TYPE, "application/json").body(body);
-        }
-        if let Some(key) = key {
-            request = request.header("idempotency-key", key);
         }
         let mut request = request.build().map_err(|error| self.no_answer(&error, false))?;
         match &self.caller {
@@ -208,17 +235,16 @@ impl Api {
             Caller::Owner(Token(value), name) => {
                 request.headers_mut().insert(AUTHORIZATION, value.clone());
                 if let Some(name) = name.as_deref().and_then(|name| HeaderValue::from_str(name).ok()) {
-                    request.headers_mut().insert(OPERATOR, name);
+                    request.headers_mut().entry(OPERATOR).or_insert(name);
                 }
             }
             Caller::Signed(aws) => aws.sign("execute-api", &mut request).await?,
             Caller::Customer => {}
         }
         let response = self.http.execute(request).await.map_err(|error| self.no_answer(&error, changes))?;
-        let status = response.status();
-        let wait = retry_after(&response);
+        let (status, retry_after) = (response.status(), retry_after(&response));
         let text = response.text().await.map_err(|error| self.no_answer(&error, changes))?;
-        if status.is_success() { Ok(Answer { text }) } else { Err(self.refused(status, wait, text, changes)) }
+        Ok(Exchange { status, retry_after, text })
     }
 
     fn no_answer(&self, error: &reqwest::Error, changes: bool) -> Failure {

@@ -3,14 +3,17 @@
 //! `target` finds the API, `api` asks it, `answers` are its answers, and `render` makes texts of them. Data goes to stdout, everything
 //! else to stderr.
 
+mod analytics;
 mod answers;
 mod api;
 mod aws;
 mod bulk;
+mod console;
 mod failure;
 mod logs;
 mod output;
 mod render;
+mod shop;
 mod target;
 mod tasks;
 mod watch;
@@ -75,11 +78,46 @@ pub enum Command {
         #[command(flatten)]
         to: Common,
     },
+    /// Show the workflows of the shop: their steps and compensations with what each waits for, and their limits
+    #[command(after_long_help = EXIT_CODES)]
+    Workflows {
+        #[command(flatten)]
+        to: Common,
+    },
+    /// Count the open tasks, by how they stand, and say how old the oldest is
+    #[command(after_long_help = EXIT_CODES)]
+    Health {
+        #[command(flatten)]
+        to: Common,
+    },
+    /// Show figures of the newest tasks: how they end, and how long each step runs and waits
+    #[command(after_long_help = EXIT_CODES)]
+    Analytics {
+        #[command(flatten)]
+        of: analytics::Options,
+        #[command(flatten)]
+        to: Common,
+    },
     /// Take six checkouts through a stack, and show every step of them as it happens
     ///
     /// It buys, so it is for a stack that sells nothing real. `checkout_local demo` does the same on one machine.
     #[command(after_long_help = EXIT_CODES)]
     Demo {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Serve the console on this machine: pages for operators, about any shop
+    ///
+    /// It prints a link that logs a browser in, once. What the pages ask is passed on in your name: to a stack it is signed with your own
+    /// AWS credentials, or carries your token. So a stack needs nothing more than it has. Ctrl-C ends it.
+    #[command(after_long_help = EXIT_CODES)]
+    Console {
+        /// The port on 127.0.0.1; 0 is any free one
+        #[arg(long, value_name = "PORT", default_value_t = 0)]
+        port: u16,
+        /// Let the pages only look
+        #[arg(long)]
+        read_only: bool,
         #[command(flatten)]
         target: Target,
     },
@@ -238,6 +276,9 @@ pub struct Filter {
     /// The code of the error of a failed step
     #[arg(long, value_name = "CODE", help_heading = "Filter")]
     error_code: Option<String>,
+    /// A step or compensation and its state, such as process_payment:retrying; --error-code is then its last error's
+    #[arg(long, value_name = "STEP:STATE", help_heading = "Filter")]
+    step: Option<String>,
     /// Whether they are compensated: true or false
     #[arg(long, value_name = "true|false", help_heading = "Filter")]
     compensated: Option<bool>,
@@ -264,6 +305,7 @@ impl Filter {
             ("workflow", &self.workflow),
             ("failed_step", &self.failed_step),
             ("error_code", &self.error_code),
+            ("step", &self.step),
             ("compensated", &compensated),
             ("needs", &self.needs),
             ("created_from", &self.created_from),
@@ -305,12 +347,18 @@ async fn perform(root: Option<&Path>, command: &Command) -> Result<(), Failure> 
         Command::Show { task, to } => tasks::show(&api(to).await?, task, to.json).await,
         Command::Watch { task, every, to } => watch::watch(&api(to).await?, task.as_deref(), *every, to.json).await,
         Command::Graph { task, mermaid, to } => tasks::graph(&api(to).await?, task, *mermaid, to.json).await,
+        Command::Workflows { to } => shop::workflows(&api(to).await?, to.json).await,
+        Command::Health { to } => shop::health(&api(to).await?, to.json).await,
+        Command::Analytics { of, to } => analytics::show(&api(to).await?, of, to.json).await,
         Command::Demo { target } => {
             let customers = target.customers(root).await?;
             checkout_demo::play(&customers).await.map_err(|error| match error {
                 DemoError::Wrong { .. } => Failure::refused(error.to_string()),
                 DemoError::Output(error) => Failure::unprinted(&error),
             })
+        }
+        Command::Console { port, read_only, target } => {
+            console::serve(target.api(root).await?, *port, *read_only).await
         }
         Command::Logs(options) => logs::run(root, options).await,
         Command::Redrive(options) => bulk::one_or_many(&api(options.to()).await?, "redrive", options).await,
@@ -341,6 +389,9 @@ impl Command {
             | Self::Show { to, .. }
             | Self::Watch { to, .. }
             | Self::Graph { to, .. }
+            | Self::Workflows { to }
+            | Self::Health { to }
+            | Self::Analytics { to, .. }
             | Self::Bulk { to, .. }
             | Self::Results { to, .. }
             | Self::RunNow { to, .. }
@@ -350,7 +401,7 @@ impl Command {
             | Self::Ship { to, .. }
             | Self::Resend { to, .. } => to.json,
             Self::Redrive(options) | Self::Cancel(options) | Self::Compensate(options) => options.to().json,
-            Self::Demo { .. } | Self::Logs(_) => false,
+            Self::Console { .. } | Self::Demo { .. } | Self::Logs(_) => false,
         }
     }
 }

@@ -1,6 +1,9 @@
 //! The texts for people.
 
-use super::answers::{Attempt, Bulk, Graph, ListedTask, Node, Step, StepError, Task, TaskResult};
+use super::answers::{
+    Attempt, Bulk, Counted, Graph, Health, ListedStep, ListedTask, Node, PlannedStep, Step, StepError, Task,
+    TaskResult, Workflow, Workflows,
+};
 use std::fmt::{self, Display, Formatter};
 
 /// A task in a list: one row.
@@ -10,6 +13,12 @@ impl Display for ListedTask {
         write!(f, "{task_id}  {created_at}  {status:<17}  {workflow}")?;
         if !self.failed_steps.is_empty() {
             write!(f, "  failed: {}", self.failed_steps.join(", "))?;
+        }
+        if let Some(ListedStep { name, state, attempt, error_code, next_retry_at }) = &self.step {
+            write!(f, "  {name}: {state}, attempt {attempt}")?;
+            for more in [error_code, next_retry_at].into_iter().flatten() {
+                write!(f, ", {more}")?;
+            }
         }
         match (self.compensated, self.needs_person) {
             (true, _) => f.write_str("  compensated"),
@@ -183,6 +192,83 @@ fn to_the_minute(moment: &str) -> String {
 pub(super) fn counted(number: usize, what: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {what}{plural}")
+}
+
+/// The workflows, each with its steps, its compensations and its limits.
+impl Display for Workflows {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.workflows.iter().try_for_each(|workflow| writeln!(f, "{workflow}"))
+    }
+}
+
+impl Display for Workflow {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}  {}", self.id, self.description)?;
+        for (heading, steps) in [("steps", &self.steps), ("compensations", &self.compensations)] {
+            if !steps.is_empty() {
+                writeln!(f, "\n{heading}")?;
+            }
+            steps.iter().try_for_each(|step| writeln!(f, "{step}"))?;
+        }
+        writeln!(f)?;
+        if let Some(seconds) = self.complete_within_seconds {
+            let until =
+                self.point_of_no_return.as_ref().map(|step| format!(", until {step} is done")).unwrap_or_default();
+            writeln!(f, "deadline   {seconds} s after the start{until}")?;
+        }
+        if !self.redrives_after_seconds.is_empty() {
+            let waits: Vec<String> = self.redrives_after_seconds.iter().map(u64::to_string).collect();
+            writeln!(f, "redrives   {} s after a failure", waits.join(", "))?;
+        }
+        let after = self.compensate_after_seconds.map(|seconds| format!(", after {seconds} s")).unwrap_or_default();
+        writeln!(f, "compensate {}{after}", self.compensate)?;
+        if self.search_keys.is_empty() { Ok(()) } else { writeln!(f, "found by   {}", self.search_keys.join(", ")) }
+    }
+}
+
+/// A step or a compensation of a workflow: one row.
+impl Display for PlannedStep {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let attempts =
+            self.max_attempts.map_or_else(|| "no last attempt".to_owned(), |most| format!("{most} attempts"));
+        write!(f, "  {:<24}  {attempts}, {} s each", self.name, self.timeout_seconds)?;
+        if let Some(step) = &self.compensates {
+            write!(f, ", compensates {step}")?;
+        }
+        if !self.depends_on.is_empty() {
+            write!(f, ", after {}", self.depends_on.join(", "))?;
+        }
+        if let Some(service) = &self.waits_on {
+            write!(f, ", waits on {service}")?;
+        }
+        if self.optional { f.write_str(", optional") } else { Ok(()) }
+    }
+}
+
+/// How the open tasks stand: a row for each number.
+impl Display for Health {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let rows = [
+            (&self.open, "open"),
+            (&self.failed, "of them failed, and are redriven or compensated later"),
+            (&self.overdue, "of them open for longer than their workflow gives them"),
+            (&self.stuck, "of them not inspected in time: the watchdog does not run, or is behind"),
+            (&self.needs_person, "wait for a person"),
+            (&self.dead_lettered, "of them dead-lettered"),
+        ];
+        rows.into_iter().try_for_each(|(count, what)| writeln!(f, "{count:>9}  {what}"))?;
+        match self.oldest_open_at.as_ref().zip(self.oldest_open_seconds) {
+            Some((at, seconds)) => writeln!(f, "The oldest open task was started {seconds} s ago, at {at}."),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A number, with a plus where there may be more.
+impl Display for Counted {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}{}", self.tasks, if self.or_more { "+" } else { "" }))
+    }
 }
 
 #[cfg(test)]

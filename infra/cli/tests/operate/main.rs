@@ -8,6 +8,7 @@
     reason = "a test may fail loudly"
 )]
 
+mod console;
 mod shop;
 
 use serde_json::{Value, json};
@@ -33,6 +34,13 @@ fn list_and_show_print_tasks_for_people_and_the_answers_of_the_api_as_json() {
     assert!(rows[1].contains("  failed: process_payment"), "{rows:?}");
     let failed = shop.operate(&["list", "--status", "error", "--failed-step", "process_payment"]).expect(0);
     assert_eq!(failed.stdout.lines().count(), 1);
+    let failed =
+        shop.operate(&["list", "--step", "process_payment:error", "--error-code", "PAYMENT_DECLINED"]).expect(0);
+    assert!(failed.stdout.contains("  process_payment: error, attempt 1, PAYMENT_DECLINED\n"), "{failed:?}");
+    let number = shop.operate(&["show", &bought, "--json"]).expect(0).json();
+    let number = number["steps"].as_array().unwrap().iter().find_map(|step| step["result"]["order_number"].as_str());
+    let found = shop.operate(&["list", "--key", &format!("order_number:{}", number.unwrap())]).expect(0);
+    assert!(found.stdout.starts_with(&bought) && found.stdout.lines().count() == 1, "{found:?}");
     shop.operate(&["list", "--needs", "person"]).expect(0).says("0 tasks");
     assert_eq!(shop.operate(&["list", "--limit", "1"]).expect(0).stdout.lines().count(), 1);
     let listed = shop.operate(&["list", "--json"]).expect(0).json();
@@ -54,6 +62,28 @@ fn list_and_show_print_tasks_for_people_and_the_answers_of_the_api_as_json() {
 }
 
 #[test]
+fn analytics_print_a_table_of_the_steps_or_the_answer_of_the_api() {
+    let shop = Shop::start();
+    shop.operate(&["analytics"]).expect(0).prints("0 tasks\n");
+    let bought = shop.buy("success");
+    shop.buy("card_declined");
+    let shown = shop.operate(&["analytics"]).expect(0).prints("2 tasks, started ");
+    for text in [
+        "commerce/checkout: 2 tasks: 1 complete, 1 error\n",
+        "of the ended ones 50.0 % are complete, and 50.0 % failed\n",
+        &format!("slowest: {bought} ("),
+    ] {
+        assert!(shown.stdout.contains(text), "{text}: {shown:?}");
+    }
+    let row = shown.stdout.lines().find(|line| line.starts_with("process_payment ")).unwrap();
+    let words: Vec<&str> = row.split_whitespace().collect();
+    assert_eq!((&words[1..5], &words[11..]), (&["2", "2", "0", "1"][..], &["1", "PAYMENT_DECLINED"][..]), "{row}");
+    let one = shop.operate(&["analytics", "--tasks", "1", "--json"]).expect(0).json();
+    assert_eq!(one["workflows"][0]["statuses"], json!({"error": 1}));
+    shop.operate(&["analytics", "--tasks", "2000"]).expect(1).says("tasks");
+}
+
+#[test]
 fn graph_is_printed_as_text_in_mermaid_and_as_json() {
     let shop = Shop::start();
     let task = shop.buy("card_declined");
@@ -66,6 +96,30 @@ fn graph_is_printed_as_text_in_mermaid_and_as_json() {
     assert_eq!(lines[0], "flowchart LR", "{mermaid}");
     assert!(lines.iter().any(|line| line.contains(r#"["process_payment<br>error"]:::error"#)), "{mermaid}");
     assert_eq!(shop.operate(&["graph", &task, "--json"]).expect(0).json()["nodes"][0]["name"], "validate_cart");
+}
+
+#[test]
+fn workflows_and_health_are_printed_as_text_and_as_json() {
+    let shop = Shop::start();
+    shop.buy("card_declined");
+    let text = shop.operate(&["workflows"]).expect(0).stdout;
+    for line in [
+        "ecommerce/checkout@1.0.0  From a cart to a confirmed order\n",
+        "  process_payment           3 attempts, 30 s each, after validate_cart, waits on payment_gateway\n",
+        "  cancel_order              no last attempt, 15 s each, compensates create_order\n",
+        "deadline   1800 s after the start, until create_order is done\n",
+        "found by   email, order_number\n",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    let json = shop.operate(&["workflows", "--json"]).expect(0).json();
+    assert_eq!(json["workflows"][0]["steps"][0]["name"], "validate_cart");
+    let text = shop.operate(&["health"]).expect(0).stdout;
+    assert!(
+        text.contains("        1  of them failed,") && text.contains("The oldest open task was started "),
+        "{text}"
+    );
+    assert_eq!(shop.operate(&["health", "--json"]).expect(0).json()["open"], json!({"tasks": 1, "or_more": false}));
 }
 
 #[test]
@@ -406,7 +460,8 @@ fn stack_in_aws_is_looked_up_and_asked_with_a_signature() {
     on_aws(&aws, &["list", "--stage", "dev", "--created-from", "2026-11-23T07:00:00Z"]).expect(0).says("0 tasks");
     let requests = aws.requests();
     assert!(requests[1].ends_with("Action=DescribeStacks&Version=2010-05-15&StackName=stepwell-dev"), "{requests:?}");
-    assert!(requests[2].starts_with("GET /tasks?created_from=2026-11-23T07%3A00%3A00Z&limit=200 "), "{requests:?}");
+    let path = "/tasks?created_from=2026-11-23T07%3A00%3A00Z&order=status&limit=200";
+    assert!(requests[2].starts_with(&format!("GET {path} ")), "{requests:?}");
     for (request, service) in [(1, "cloudformation"), (2, "execute-api")] {
         let signature = format!("/eu-west-1/{service}/aws4_request, SignedHeaders=");
         let signed = |line: &str| {

@@ -175,15 +175,20 @@ pub(crate) fn until(what: &str, mut ask: impl FnMut() -> bool) {
 }
 
 fn ask(address: &str, request: &str, body: &str) -> Value {
+    let answer = read_answer(address, request, "Host: localhost\r\n", body);
+    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+}
+
+/// The whole answer to a request with these further header lines.
+pub(crate) fn read_answer(address: &str, request: &str, headers: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let length = body.len();
-    let head =
-        format!("{request} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+    let head = format!("{request} HTTP/1.1\r\n{headers}Connection: close\r\nContent-Length: {length}\r\n\r\n");
     stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
-    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+    answer
 }
 
 /// Builds the program of one machine as it is in the working tree, once for all tests.

@@ -203,6 +203,16 @@ fn graph(plan: &Plan, names: Vec<String>, waits_for: Option<BTreeMap<String, Vec
 }
 
 impl StepRecord {
+    /// The attributes that tell how a step stands. A record that is read of these alone has nothing else.
+    pub const SUMMARIZED: [&str; 6] = [
+        attribute::V,
+        attribute::NEEDS,
+        attribute::STATE,
+        attribute::ATTEMPT,
+        attribute::ERROR,
+        attribute::NEXT_RETRY_AT,
+    ];
+
     /// Reads a step's item. An empty item is an untouched step.
     ///
     /// # Errors
@@ -235,6 +245,15 @@ impl KeyRecord {
 }
 
 impl IndexEntry {
+    /// What an entry has besides the keys of the item and of the index: what an index has to project.
+    pub const PROJECTED: [&str; 5] = [
+        attribute::WORKFLOW,
+        attribute::STATUS,
+        attribute::CREATED_AT,
+        attribute::FAILED_STEPS,
+        attribute::COMPENSATIONS,
+    ];
+
     /// Reads the attributes that the index projects of the item of a task, or of a step. The index does not have the item's format, and an
     /// unreadable item must not hide the rest of its page. So an attribute that cannot be read gets its value from the item's
     /// position in the index.

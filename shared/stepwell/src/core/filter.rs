@@ -3,7 +3,9 @@
 use super::index::{IndexEntry, IndexPartition};
 use crate::core::{
     id::TaskId,
-    state::TaskStatus,
+    plan::is_name,
+    record::StepRecord,
+    state::{StepState, TaskStatus},
     timestamp::{Timestamp, millis},
 };
 use serde::{Deserialize, Serialize};
@@ -11,7 +13,7 @@ use std::{fmt, str::FromStr};
 
 /// A filter for tasks. A task has to match all of its fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Filter {
     /// The status, by its word. `in_progress` matches the same tasks as `pending`, because only the steps distinguish them.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "status")]
@@ -22,9 +24,12 @@ pub struct Filter {
     /// A step that failed for good.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed_step: Option<String>,
-    /// The error code of a step that failed for good.
+    /// The error code of a step that failed for good; beside [`step`](Self::step), that of the last error of this step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_code: Option<String>,
+    /// A step or compensation, and the state in which it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<StepFilter>,
     /// Whether the task has been compensated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compensated: Option<bool>,
@@ -37,6 +42,83 @@ pub struct Filter {
     /// The latest start, exclusive.
     #[serde(with = "millis::option", skip_serializing_if = "Option::is_none")]
     pub created_before: Option<Timestamp>,
+}
+
+/// A step or compensation in a state. Its text is `NAME:STATE`.
+///
+/// `pending` cannot be asked for: most steps that are pending have no item yet. So a step that was redriven is found again once it is
+/// claimed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(into = "String", try_from = "String")]
+pub struct StepFilter {
+    step: String,
+    state: StepState,
+}
+
+impl StepFilter {
+    /// The states that can be asked for.
+    const STATES: [StepState; 6] = [
+        StepState::InProgress,
+        StepState::Retrying,
+        StepState::Complete,
+        StepState::Error,
+        StepState::Cancelled,
+        StepState::ResolvedManually,
+    ];
+
+    /// The name of the step.
+    pub fn step(&self) -> &str {
+        &self.step
+    }
+
+    /// Whether tasks in this partition can have such a step. What waits for a retry is of a task that is watched. An attempt may still run
+    /// when its task was cancelled or resolved.
+    fn fits(&self, partition: IndexPartition) -> bool {
+        let watched = IndexPartition::WATCHED.contains(&partition);
+        match self.state {
+            StepState::Retrying => watched,
+            StepState::InProgress => {
+                watched || matches!(partition, IndexPartition::Cancelled | IndexPartition::ResolvedManually)
+            }
+            _ => true,
+        }
+    }
+}
+
+impl fmt::Display for StepFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.step, self.state)
+    }
+}
+
+impl From<StepFilter> for String {
+    fn from(filter: StepFilter) -> Self {
+        filter.to_string()
+    }
+}
+
+impl FromStr for StepFilter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (step, state) = text.split_once(':').unwrap_or_default();
+        let state = Self::STATES.into_iter().find(|known| known.as_str() == state);
+        state.filter(|_| is_name(step)).map(|state| Self { step: step.to_owned(), state }).ok_or_else(|| {
+            format!(
+                "has to be STEP:STATE, with one of these states: {}",
+                Self::STATES.map(StepState::as_str).join(", ")
+            )
+        })
+    }
+}
+
+impl TryFrom<String> for StepFilter {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
 }
 
 /// Reads a status by its word.
@@ -57,7 +139,8 @@ impl Filter {
     pub(crate) fn parts(&self) -> Vec<(IndexPartition, u8)> {
         let listings = self.status.map_or(&IndexPartition::ALL[..], IndexPartition::of);
         let possible = |listing: &IndexPartition| {
-            self.needs_person != Some(true) || IndexPartition::WAITING_FOR_A_PERSON.contains(listing)
+            (self.needs_person != Some(true) || IndexPartition::WAITING_FOR_A_PERSON.contains(listing))
+                && self.step.as_ref().is_none_or(|step| step.fits(*listing))
         };
         let mut listings: Vec<IndexPartition> = listings.iter().copied().filter(possible).collect();
         listings.sort_by_key(|listing| !IndexPartition::WATCHED.contains(listing));
@@ -65,7 +148,20 @@ impl Filter {
         listings.into_iter().flat_map(shards).collect()
     }
 
-    /// Whether it matches a task, but for the error code, which the index does not have.
+    /// The steps that have to be read to know whether it matches a task.
+    pub(crate) fn steps_of<'a>(&'a self, listed: &'a IndexEntry) -> impl Iterator<Item = &'a str> {
+        let failed = listed.failed_steps.iter().filter(|_| self.step.is_none() && self.error_code.is_some());
+        failed.chain(self.step.iter().map(|filter| &filter.step)).map(String::as_str)
+    }
+
+    /// Whether it matches one of the [steps](Self::steps_of) of a task.
+    pub(crate) fn fits_step(&self, step: &StepRecord) -> bool {
+        let error = step.error.as_ref().map(|error| &error.code);
+        self.step.as_ref().is_none_or(|filter| step.name == filter.step && step.state == filter.state)
+            && self.error_code.as_ref().is_none_or(|code| error == Some(code))
+    }
+
+    /// Whether it matches a task, but for what only the steps tell.
     pub(crate) fn fits(&self, listed: &IndexEntry) -> bool {
         let status = |wanted| match wanted {
             TaskStatus::InProgress => listed.status == TaskStatus::Pending,
@@ -95,8 +191,8 @@ pub struct Cursor {
 }
 
 /// A position in a list that begins with the newest task: the list goes on with the tasks before this one. Ids are in the order in
-/// which they are made, and never change. So no task is listed twice or left out, whatever happens between two pages. Its text
-/// is opaque to clients.
+/// which they are made, and never change. So no task is listed twice, whatever happens between two pages, and a task that is in the
+/// index when the list passes its place is listed. Its text is opaque to clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Before(pub(crate) TaskId);
 

@@ -6,6 +6,7 @@ use std::fmt::Write;
 
 /// A graph.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Graph {
     /// The steps and then the compensations, each after those that it waits for.
     pub nodes: Vec<Node>,
@@ -13,6 +14,7 @@ pub struct Graph {
 
 /// A step or a compensation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Node {
     /// The name.
     pub name: String,

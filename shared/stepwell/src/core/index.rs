@@ -66,6 +66,11 @@ impl IndexPartition {
     /// The number of shards of each partition.
     pub const SHARDS: u8 = 16;
 
+    /// All shards of these partitions.
+    pub(crate) fn shards_of(partitions: impl IntoIterator<Item = Self>) -> impl Iterator<Item = (Self, u8)> {
+        partitions.into_iter().flat_map(|partition| (0..Self::SHARDS).map(move |shard| (partition, shard)))
+    }
+
     /// The word in the index.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -9,12 +9,14 @@
 //!   when a task is better not begun because the queues are long.
 //! * [`filter`] says which tasks a list shows, and [`bulk`] how an action on all of them is kept.
 //! * [`timeline`] and [`graph`] show a task: what happened when and why, and its steps as a picture.
+//! * [`analytics`] makes figures of many tasks: how they end, and how long their steps run and wait.
 //! * [`search`] is how tasks are found by values such as an order number.
 //! * [`codes`] lists the error codes.
 //!
 //! A store only interprets these values. So each rule is written once and holds for every store: DynamoDB, SQLite, and the
 //! store in memory of the tests.
 
+pub mod analytics;
 pub mod backlog;
 pub mod backoff;
 pub mod breaker;
@@ -36,6 +38,8 @@ mod parts;
 pub mod plan;
 pub mod record;
 pub mod recovery;
+#[cfg(feature = "schema")]
+mod schema;
 pub mod search;
 pub mod settlement;
 pub mod snapshot;

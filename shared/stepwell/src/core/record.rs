@@ -370,6 +370,7 @@ impl Default for StepRecord {
 
 /// An error as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Failure {
     /// The code, for programs.
     pub code: String,
@@ -401,6 +402,7 @@ const MAX_ACTIONS_BYTES: usize = 64 * 1024;
 
 /// The outcome of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The attempt has not ended yet.

@@ -20,7 +20,7 @@ pub const LAST_ATTEMPTS: usize = 40;
 pub const MAX_OMITTED_CODES: usize = 20;
 
 /// The count of attempts whose worker was dead, which have no code.
-const LOST: &str = "lost";
+pub(super) const LOST: &str = "lost";
 
 /// The count of attempts with other codes than the [`MAX_OMITTED_CODES`] first ones.
 const OTHERS: &str = "others";

@@ -82,11 +82,6 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
         self.store.changed(task)
     }
 
-    /// Reads the task and some of its steps, to show them.
-    pub(crate) async fn shown_steps(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, TableError> {
-        self.store.load(task, steps).await
-    }
-
     /// Reserves an idempotency key. Returns the record that is stored now: this one, or an earlier one.
     pub(crate) async fn reserve(&self, key: KeyRecord) -> Result<KeyRecord, TableError> {
         let reserved = self.store.apply(&task::reserve_key(&key)).await?;
@@ -130,9 +125,13 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
         self.store.newest(before, limit).await
     }
 
-    /// See [`Store::entries`].
-    pub(crate) async fn entries(&self, tasks: &[TaskId]) -> Result<Vec<IndexEntry>, TableError> {
-        self.store.entries(tasks).await
+    /// See [`Store::read_all`].
+    pub(crate) async fn read_all(
+        &self,
+        keys: &[Key],
+        attributes: &[&'static str],
+    ) -> Result<Vec<(Key, Item)>, TableError> {
+        self.store.read_all(keys, attributes).await
     }
 
     /// Reads the task with all of its steps, to act on it; `None` if it does not exist.

@@ -94,9 +94,7 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
     /// Counts the tasks that need a person, and logs the count, of which an alarm is made. `None` if that is not done in
     /// time, or the index cannot be read: a part of the count would look as if somebody had helped.
     pub async fn count_needs_person(&self, until: Timestamp) -> Option<usize> {
-        let shards = IndexPartition::WAITING_FOR_A_PERSON
-            .into_iter()
-            .flat_map(|partition| (0..IndexPartition::SHARDS).map(move |shard| (partition, shard)))
+        let shards = IndexPartition::shards_of(IndexPartition::WAITING_FOR_A_PERSON)
             .map(|(partition, shard)| self.count_in_shard(partition, shard, until));
         let mut counts = stream::iter(shards).buffer_unordered(CONCURRENCY);
         let mut needs_person = 0;

@@ -243,8 +243,8 @@ impl<P: Store> Store for CrashablePorts<P> {
         self.call("newest", TableError::from, self.ports.newest(before, limit)).await
     }
 
-    async fn entries(&self, tasks: &[TaskId]) -> Result<Vec<IndexEntry>, TableError> {
-        self.call("entries", TableError::from, self.ports.entries(tasks)).await
+    async fn read_all(&self, keys: &[Key], attributes: &[&'static str]) -> Result<Vec<(Key, Item)>, TableError> {
+        self.call("read_all", TableError::from, self.ports.read_all(keys, attributes)).await
     }
 }
 

@@ -155,11 +155,11 @@ impl<A: Runtime + Clone> Store for Memory<A> {
         Ok(tasks)
     }
 
-    async fn entries(&self, tasks: &[TaskId]) -> Result<Vec<IndexEntry>, TableError> {
+    async fn read_all(&self, keys: &[Key], attributes: &[&'static str]) -> Result<Vec<(Key, Item)>, TableError> {
         if let Some(meter) = self.call().await {
-            meter.read_each(tasks.iter().map(|task| self.bytes(&Key::Task(*task))));
+            meter.read_each(keys.iter().map(|key| self.bytes(key)));
         }
-        self.store.entries(tasks).await
+        self.store.read_all(keys, attributes).await
     }
 }
 

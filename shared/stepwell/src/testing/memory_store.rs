@@ -314,9 +314,13 @@ impl Store for MemoryStore {
         Ok(tasks.take(limit.into()).collect())
     }
 
-    async fn entries(&self, tasks: &[TaskId]) -> Result<Vec<IndexEntry>, TableError> {
+    async fn read_all(&self, keys: &[Key], attributes: &[&'static str]) -> Result<Vec<(Key, Item)>, TableError> {
         let items = self.items();
-        let entry = |key: Key| IndexEntry::from_item(&key, &items.0.get(&key)?.item).ok();
-        Ok(tasks.iter().filter_map(|task| entry(Key::Task(*task))).collect())
+        let read = |key: &Key| {
+            let mut item = items.0.get(key)?.item.clone();
+            item.retain(|name, _| attributes.contains(&name.as_str()));
+            Some((key.clone(), item))
+        };
+        Ok(keys.iter().filter_map(read).collect())
     }
 }

@@ -19,6 +19,12 @@ impl Placeholders {
         ((!self.names.is_empty()).then_some(self.names), (!self.values.is_empty()).then_some(self.values))
     }
 
+    /// Makes the list of these attributes.
+    pub(super) fn names(&mut self, attributes: &[&str]) -> String {
+        let names: Vec<String> = attributes.iter().map(|attribute| self.name(attribute)).collect();
+        names.join(", ")
+    }
+
     fn name(&mut self, attribute: &str) -> String {
         let name = format!("#{attribute}");
         self.names.insert(name.clone(), attribute.to_owned());

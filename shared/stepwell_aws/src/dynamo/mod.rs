@@ -132,13 +132,21 @@ impl DynamoTable {
         }
     }
 
-    /// Reads the items with these keys, consistently, in no particular order.
-    async fn batch_get(&self, mut waiting: Vec<AttributeItem>) -> Result<Vec<AttributeItem>, TableError> {
-        let mut found = Vec::new();
+    /// Reads the items with these keys, consistently, in no particular order: whole, or only these attributes of them.
+    async fn batch_get(
+        &self,
+        mut waiting: Vec<AttributeItem>,
+        only: Option<&[&str]>,
+    ) -> Result<Vec<AttributeItem>, TableError> {
+        let (mut found, mut placeholders) = (Vec::new(), Placeholders::default());
+        let projection = only.map(|names| placeholders.names(names));
+        let (names, _) = placeholders.into_maps();
         // DynamoDB may leave keys unprocessed, but it processes at least one of them.
         while !waiting.is_empty() {
             let rest = waiting.split_off(waiting.len().min(BATCH));
-            let keys = KeysAndAttributes::builder().set_keys(Some(waiting)).consistent_read(true).build();
+            let keys = KeysAndAttributes::builder().set_keys(Some(waiting)).consistent_read(true);
+            let keys = keys.set_projection_expression(projection.clone()).set_expression_attribute_names(names.clone());
+            let keys = keys.build();
             let keys = keys.map_err(|error| not_a_call("BatchGetItem", error))?;
             let answer = self.client.batch_get_item().request_items(&self.name, keys).send().await;
             let answer = answer.map_err(|error| call_failed("BatchGetItem", error))?;
@@ -246,11 +254,15 @@ fn start_after(place: &IndexPosition) -> AttributeItem {
     keys
 }
 
+/// The key of an item of a task or of a step.
+fn key_of(item: &AttributeItem) -> Result<Key, Unreadable> {
+    let pk = text(item, PARTITION_KEY);
+    let key = Key::task_of(pk).and_then(|task| Key::of_task(task, text(item, SORT_KEY)));
+    key.ok_or_else(|| Unreadable { key: pk.to_owned(), cause: "not the key of a task or of a step".to_owned() })
+}
+
 fn listed(item: AttributeItem) -> Result<IndexEntry, Unreadable> {
-    let pk = text(&item, PARTITION_KEY);
-    let key = Key::task_of(pk).and_then(|task| Key::of_task(task, text(&item, SORT_KEY)));
-    let not_a_task = || Unreadable { key: pk.to_owned(), cause: "not the key of a task or of a step".to_owned() };
-    IndexEntry::from_item(&key.ok_or_else(not_a_task)?, &value::item(item))
+    IndexEntry::from_item(&key_of(&item)?, &value::item(item))
 }
 
 /// Reports an entry that cannot be read, so that it is left out.
@@ -280,7 +292,7 @@ impl Store for DynamoTable {
     async fn load(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, TableError> {
         let mut loaded = Loaded::untouched(steps.iter().copied());
         let keys = steps.iter().map(|step| Key::Step(task, (*step).to_owned())).chain([Key::Task(task)]);
-        for item in self.batch_get(keys.map(|of| key(&of)).collect()).await? {
+        for item in self.batch_get(keys.map(|of| key(&of)).collect(), None).await? {
             let sort_key = text(&item, SORT_KEY).to_owned();
             loaded.insert(task, &sort_key, value::item(item))?;
         }
@@ -361,10 +373,11 @@ impl Store for DynamoTable {
         Ok(found)
     }
 
-    /// Batches are read beside each other.
-    async fn entries(&self, tasks: &[TaskId]) -> Result<Vec<IndexEntry>, TableError> {
-        let batches =
-            tasks.chunks(BATCH).map(|tasks| self.batch_get(tasks.iter().map(|task| key(&Key::Task(*task))).collect()));
-        Ok(try_join_all(batches).await?.into_iter().flatten().filter_map(readable).collect())
+    /// Batches are read beside each other. Nothing but the attributes is asked for.
+    async fn read_all(&self, keys: &[Key], attributes: &[&'static str]) -> Result<Vec<(Key, Item)>, TableError> {
+        let only = [&[PARTITION_KEY, SORT_KEY], attributes].concat();
+        let batches = keys.chunks(BATCH).map(|keys| self.batch_get(keys.iter().map(key).collect(), Some(&only)));
+        let found = try_join_all(batches).await?.into_iter().flatten();
+        found.map(|item| Ok((key_of(&item)?, value::item(item)))).collect()
     }
 }

@@ -1,7 +1,4 @@
-//! An HTTP API on a port of this machine: what API Gateway and its authorizers do on AWS.
-//!
-//! [`serve`] listens on the loopback interface only. A page in a browser reaches it all the same, by a name of its own that
-//! resolves to 127.0.0.1 (DNS rebinding); so a request has to name this machine as its `Host`.
+//! Who may ask an API for operators on this machine: what an authorizer of API Gateway does on AWS.
 
 mod secret;
 #[cfg(test)]
@@ -10,27 +7,14 @@ mod tests;
 pub use secret::{Secret, SecretError};
 
 use axum::{
-    Json, Router,
-    extract::{ConnectInfo, Request},
-    http::{
-        HeaderMap, HeaderValue, StatusCode, header,
-        uri::{Authority, Uri},
-    },
+    Router,
+    extract::Request,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::{Next, from_fn},
-    response::{IntoResponse, Response},
+    response::IntoResponse,
 };
-use http_api::{Caller, ClientAddress, ErrorBody, RequestId};
-use std::{
-    io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    time::Duration,
-};
+use http_api::{Caller, refusal};
 use stepwell::Actor;
-use tokio::{net::TcpListener, sync::oneshot};
-use uuid::Uuid;
-
-/// The names of this machine that a request may be sent to.
-const OWN_NAMES: [&str; 3] = ["127.0.0.1", "localhost", "[::1]"];
 
 /// The header by which operators say who they are. Whoever has the token is believed.
 pub const OPERATOR_HEADER: &str = "x-operator";
@@ -38,133 +22,36 @@ pub const OPERATOR_HEADER: &str = "x-operator";
 /// The name of an operator who does not say one.
 const OPERATOR: &str = "operator";
 
-/// The reason why a port cannot be listened on.
-#[derive(Debug, thiserror::Error)]
-pub enum ListenError {
-    /// Another program listens on it.
-    #[error("port {port} is in use by another program; end that one, or name another port")]
-    InUse {
-        /// The port.
-        port: u16,
-    },
-    /// The system refuses it.
-    #[error("port {port} cannot be listened on: {source}")]
-    Io {
-        /// The port.
-        port: u16,
-        /// The reason.
-        source: io::Error,
-    },
-}
-
-/// Listens on a port of the loopback interface, or on any free one if `port` is 0.
-///
-/// # Errors
-/// See [`ListenError`].
-pub async fn listen(port: u16) -> Result<TcpListener, ListenError> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => ListenError::InUse { port },
-        _ => ListenError::Io { port, source },
-    })
-}
-
-/// Serves an API until `stop`. Then it takes no new connections, and returns when the open requests are answered, or after `grace`.
-///
-/// # Errors
-/// The listener failed.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    stop: impl Future<Output = ()> + Send + 'static,
-    grace: Duration,
-) -> io::Result<()> {
-    let (stopping, stopped) = oneshot::channel();
-    let stop = async move {
-        stop.await;
-        // Nobody waits any more if the listener has failed.
-        let _ = stopping.send(());
-    };
-    let router = on_this_machine(router).into_make_service_with_connect_info::<SocketAddr>();
-    let served = axum::serve(listener, router).with_graceful_shutdown(stop).into_future();
-    let grace_is_over = async {
-        // An error says that `stop` was dropped, and so that serving has ended.
-        let _ = stopped.await;
-        tokio::time::sleep(grace).await;
-    };
-    tokio::select! {
-        served = served => served,
-        () = grace_is_over => {
-            tracing::warn!(?grace, "requests were still open and are broken off");
-            Ok(())
-        }
-    }
-}
-
-/// Refuses requests to other hosts, and adds the request's id and the client's address.
-fn on_this_machine(router: Router) -> Router {
-    router.layer(from_fn(async |mut request: Request, next: Next| {
-        if !is_for_this_machine(&request) {
-            let text = "This API answers on this machine only: send the header Host with 127.0.0.1 or localhost";
-            return refusal(StatusCode::MISDIRECTED_REQUEST, text);
-        }
-        if is_from_another_site(request.headers()) {
-            let text = "This API takes no requests from pages of other sites";
-            return refusal(StatusCode::FORBIDDEN, text);
-        }
-        let peer = request.extensions().get().map(|ConnectInfo::<SocketAddr>(peer)| peer.ip());
-        let extensions = request.extensions_mut();
-        extensions.insert(RequestId(Uuid::new_v4().to_string()));
-        extensions.insert(ClientAddress(peer.as_ref().map(IpAddr::to_canonical)));
-        next.run(request).await
-    }))
-}
-
-/// Whether each host that the request names is this machine, and it names one.
-fn is_for_this_machine(request: &Request) -> bool {
-    let named = request.headers().get_all(header::HOST).iter().map(|host| Authority::try_from(host.as_bytes()).ok());
-    let mut named = named.chain(request.uri().authority().map(|authority| Some(authority.clone()))).peekable();
-    let is_own = |authority: Authority| {
-        let bare = authority.as_str().strip_prefix(authority.host()).is_some_and(|port| {
-            port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok())
-        });
-        bare && OWN_NAMES.iter().any(|own| own.eq_ignore_ascii_case(authority.host()))
-    };
-    named.peek().is_some() && named.all(|authority| authority.is_some_and(is_own))
-}
-
-/// Whether a browser says that a page of another site has made the request. Such a page may send simple requests without being asked
-/// first, and a checkout is one.
-fn is_from_another_site(headers: &HeaderMap) -> bool {
-    let is_own = |origin: &HeaderValue| {
-        let origin = origin.to_str().ok().and_then(|origin| origin.parse::<Uri>().ok());
-        origin.and_then(|origin| origin.host().map(|host| OWN_NAMES.contains(&host))).unwrap_or_default()
-    };
-    headers.get(header::ORIGIN).is_some_and(|origin| !is_own(origin))
-        || headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site")
-}
-
-/// Lets only those requests pass that carry this token, and tells the API who sends them: [`OPERATOR_HEADER`] may say so.
-pub fn for_operators(router: Router, token: Secret) -> Router {
-    router.layer(from_fn(move |mut request: Request, next: Next| {
+/// Lets only those requests pass to an API that carry this token, and tells it who sends them, as [`named`] does. Anybody may call the
+/// `open` routes.
+pub fn for_operators(router: Router, open: Router, token: Secret) -> Router {
+    let guarded = named(router).layer(from_fn(move |request: Request, next: Next| {
         let authorized = has_token(request.headers(), &token);
         async move {
-            if !authorized {
-                let text = "The operators' API needs the header Authorization: Bearer TOKEN; the program that serves it \
-                            says at its start which file has the token";
-                let challenge = [(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))];
-                return (challenge, refusal(StatusCode::UNAUTHORIZED, text)).into_response();
+            if authorized {
+                return next.run(request).await;
             }
-            let Some(caller) = caller(request.headers()) else {
-                let text = format!(
-                    "The header {OPERATOR_HEADER} has to be a name of 1 to {most} characters in UTF-8, without control \
-                     characters",
-                    most = Actor::MAX_WHO
-                );
-                return refusal(StatusCode::BAD_REQUEST, text);
-            };
-            request.extensions_mut().insert(caller);
-            next.run(request).await
+            let text = "The operators' API needs the header Authorization: Bearer TOKEN; the program that serves it says at its start \
+                        which file has the token";
+            let challenge = [(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))];
+            (challenge, refusal(StatusCode::UNAUTHORIZED, text)).into_response()
         }
+    }));
+    guarded.merge(open)
+}
+
+/// Tells the API who sends each request, which has been let in: [`OPERATOR_HEADER`] may say so.
+pub fn named(router: Router) -> Router {
+    router.layer(from_fn(async |mut request: Request, next: Next| {
+        let Some(caller) = caller(request.headers()) else {
+            let text = format!(
+                "The header {OPERATOR_HEADER} has to be a name of 1 to {most} characters in UTF-8, without control characters",
+                most = Actor::MAX_WHO
+            );
+            return refusal(StatusCode::BAD_REQUEST, text);
+        };
+        request.extensions_mut().insert(caller);
+        next.run(request).await
     }))
 }
 
@@ -181,9 +68,4 @@ fn caller(headers: &HeaderMap) -> Option<Caller> {
         None => OPERATOR,
     };
     Actor::new(name, "-").ok().map(|_| Caller(name.to_owned()))
-}
-
-fn refusal(status: StatusCode, text: impl Into<std::borrow::Cow<'static, str>>) -> Response {
-    let headers = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
-    (status, headers, Json(ErrorBody::new(text))).into_response()
 }

@@ -87,7 +87,7 @@ pub trait Backend: Send {
     fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError>;
     fn range(&self, from: &Key, limit: u16) -> Result<Vec<Item>, TableError>;
     fn newest(&self, before: TaskId, limit: u16) -> Result<Vec<TaskId>, TableError>;
-    fn entries(&self, tasks: &[TaskId]) -> Result<Vec<IndexEntry>, TableError>;
+    fn read_all(&self, keys: &[Key], attributes: &[&'static str]) -> Result<Vec<(Key, Item)>, TableError>;
 
     fn send(&self, outgoing: &Outgoing) -> Result<(), QueueError>;
     fn hide(&self, queue: &QueueName, receipt: &str, wait: Duration) -> Result<(), QueueError>;

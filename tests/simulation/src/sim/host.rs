@@ -344,8 +344,14 @@ impl Host {
         self.read_both(by, "newest", |backend| backend.newest(before, limit), self.mirror.newest(before, limit)).await
     }
 
-    pub(super) async fn entries(&self, by: &SimulatedProcess, tasks: &[TaskId]) -> Result<Vec<IndexEntry>, TableError> {
-        self.read_both(by, "entries", |backend| backend.entries(tasks), self.mirror.entries(tasks)).await
+    pub(super) async fn read_all(
+        &self,
+        by: &SimulatedProcess,
+        keys: &[Key],
+        attributes: &[&'static str],
+    ) -> Result<Vec<(Key, Item)>, TableError> {
+        let expected = self.mirror.read_all(keys, attributes);
+        self.read_both(by, "read_all", |backend| backend.read_all(keys, attributes), expected).await
     }
 
     // ---- The messages

@@ -136,10 +136,10 @@ impl Store for ReachedTable {
         }
     }
 
-    async fn entries(&self, tasks: &[TaskId]) -> Result<Vec<IndexEntry>, TableError> {
+    async fn read_all(&self, keys: &[Key], attributes: &[&'static str]) -> Result<Vec<(Key, Item)>, TableError> {
         match self {
-            Self::InMemory(table) => table.entries(tasks).await,
-            Self::OfHost { host, process, .. } => host.entries(process, tasks).await,
+            Self::InMemory(table) => table.read_all(keys, attributes).await,
+            Self::OfHost { host, process, .. } => host.read_all(process, keys, attributes).await,
         }
     }
 }
@@ -209,7 +209,7 @@ impl<T: Store> Store for SimulatedStore<T> {
         self.table.newest(before, limit).await
     }
 
-    async fn entries(&self, tasks: &[TaskId]) -> Result<Vec<IndexEntry>, TableError> {
-        self.table.entries(tasks).await
+    async fn read_all(&self, keys: &[Key], attributes: &[&'static str]) -> Result<Vec<(Key, Item)>, TableError> {
+        self.table.read_all(keys, attributes).await
     }
 }

@@ -157,7 +157,7 @@ impl Store for MemoryTable {
         self.store.newest(before, limit).await
     }
 
-    async fn entries(&self, tasks: &[TaskId]) -> Result<Vec<IndexEntry>, TableError> {
-        self.store.entries(tasks).await
+    async fn read_all(&self, keys: &[Key], attributes: &[&'static str]) -> Result<Vec<(Key, Item)>, TableError> {
+        self.store.read_all(keys, attributes).await
     }
 }

@@ -149,7 +149,9 @@ impl<S: Store> Store for Versioned<S> {
         self.store.newest(before, limit).await
     }
 
-    async fn entries(&self, tasks: &[TaskId]) -> Result<Vec<IndexEntry>, TableError> {
-        self.store.entries(tasks).await
+    async fn read_all(&self, keys: &[Key], attributes: &[&'static str]) -> Result<Vec<(Key, Item)>, TableError> {
+        let items = self.store.read_all(keys, attributes).await?;
+        let read = |item| if self.version == Version::Newer { lowered(item) } else { item };
+        Ok(items.into_iter().map(|(key, item)| (key, read(item))).collect())
     }
 }

@@ -83,7 +83,6 @@ async fn load_of_more_keys_than_a_batch_is_complete() {
     .await;
 }
 
-/// A query's page is limited to one megabyte, and a batch's answer to sixteen.
 #[tokio::test]
 async fn page_of_the_newest_takes_six_calls_in_two_rounds() {
     in_sandbox(&[], async |sandbox| {
@@ -102,6 +101,7 @@ async fn page_of_the_newest_takes_six_calls_in_two_rounds() {
     .await;
 }
 
+/// A query's page is limited to one megabyte, and a batch's answer to sixteen.
 #[tokio::test]
 async fn large_results_are_read_page_by_page() {
     in_sandbox(&[], async |sandbox| {

@@ -17,6 +17,7 @@ use stepwell::{
         breaker::{self, Breaker, Open},
         format::READS,
         index::{IndexEntry, IndexPartition, IndexPosition, Page, move_in_index},
+        item::Item,
         message::StepQueue,
         plan::{Plan, StepPlan},
         record::{Action, ActionKind, KeyRecord},
@@ -767,14 +768,17 @@ async fn lists_the_newest_first(real: &impl Store) {
     let expected = [60].into_iter().chain((0..50).rev().filter(|number| number % 3 > 0)).map(id);
     assert_eq!(found, expected.collect::<Vec<_>>());
 
-    let in_order = |mut entries: Vec<IndexEntry>| {
-        entries.sort_by_key(|entry| entry.place.task);
-        entries
+    let in_order = |mut items: Vec<(Key, Item)>| {
+        items.sort_by(|(one, _), (other, _)| one.cmp(other));
+        items
     };
-    let all: Vec<TaskId> = (0..150).map(id).collect();
-    let found = in_order(real.entries(&all).await.unwrap());
-    assert_eq!(found, in_order(both.memory.entries(&all).await.unwrap()));
-    assert_eq!(found.iter().map(|entry| entry.place.task).collect::<Vec<_>>(), all[..50], "the others do not exist");
+    let all: Vec<Key> = (0..150).map(|number| Key::Task(id(number))).collect();
+    let only = [attribute::STATUS, attribute::WORKFLOW];
+    let found = in_order(real.read_all(&all, &only).await.unwrap());
+    assert_eq!(found, in_order(both.memory.read_all(&all, &only).await.unwrap()));
+    let of = |(key, item): &(Key, Item)| (key.clone(), item.keys().cloned().collect::<Vec<_>>());
+    let expected = all[..50].iter().map(|key| (key.clone(), only.map(str::to_owned).to_vec()));
+    assert_eq!(found.iter().map(of).collect::<Vec<_>>(), expected.collect::<Vec<_>>(), "the others do not exist");
 }
 
 #[tokio::test]

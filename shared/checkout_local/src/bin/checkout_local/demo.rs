@@ -37,7 +37,7 @@ pub(crate) async fn demo() -> Result<(), Failure> {
         slots: Slots::new(),
     };
     let server = Server::open(&settings).await?;
-    let customers = Customers::new(server.customers_url());
+    let customers = Customers::new(server.customers_url.clone());
     let (stop, stopped) = oneshot::channel::<()>();
     let server = tokio::spawn(server.run(async { drop(stopped.await) }));
     let played = tokio::select! {

@@ -2,15 +2,13 @@
 
 use checkout::StoreError;
 use checkout_demo::DemoError;
+use loopback::ListenError;
 use std::{
     io::{self, ErrorKind},
     path::PathBuf,
 };
 use stepwell::FailureKind;
-use stepwell_local::{
-    BackUpError, FileError, OpenError,
-    http::{ListenError, SecretError},
-};
+use stepwell_local::{BackUpError, FileError, OpenError, http::SecretError};
 
 /// The exit codes, for the help.
 pub(crate) const EXIT_CODES: &str = "Exit codes:

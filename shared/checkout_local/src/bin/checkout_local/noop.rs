@@ -22,7 +22,7 @@ use stepwell::{
     Client, Context, ResultOf, Step, StepContext, StepError, StepResult, System, Workflow,
     core::{snapshot::TaskSnapshot, state::TaskStatus},
 };
-use stepwell_local::{DEFAULT_SLOTS, File, Host, Local, create_folder, http};
+use stepwell_local::{DEFAULT_SLOTS, File, Host, Local, create_folder};
 use tokio::sync::oneshot;
 
 const WORKFLOW: &str = include_str!("noop.yaml");
@@ -113,7 +113,7 @@ pub(crate) async fn noop(options: Options) -> Result<(), Failure> {
     let stop = until_a_signal()?;
     create_folder(&options.data).map_err(|source| Failure::Folder { path: options.data.clone(), source })?;
     let file = File::open(&options.data.join("noop.sqlite"), &[stepwell_local::SCHEMA])?;
-    let listener = http::listen(options.port).await?;
+    let listener = loopback::listen(options.port).await?;
     let address = listener.local_addr().map_err(other)?;
     let workflow = Arc::new(Workflow::from_yaml(WORKFLOW).map_err(other)?);
     let local = Local::new(file, System).await?;

@@ -78,12 +78,13 @@ pub(crate) async fn serve(options: Options) -> Result<(), Failure> {
         slots: options.concurrency.into_iter().collect(),
     };
     let server = Server::open(&settings).await?;
-    say(format_args!("customers  {}", server.customers_url()))?;
+    say(format_args!("customers  {}", server.customers_url))?;
     say(format_args!(
         "operators  {}   Authorization: Bearer $(cat '{}')",
-        server.operators_url(),
+        server.operators_url,
         server.token.display()
     ))?;
+    say(format_args!("console    {}   (logs in once)", server.login))?;
     say(format_args!("data       {}", settings.data.display()))?;
     say("Ctrl-C stops it.")?;
     server.run(stop).await?;
@@ -138,10 +139,12 @@ pub(crate) fn init_logging(log: Log, level: Level) {
     let wanted = std::env::var("RUST_LOG").unwrap_or_default();
     let targets = wanted.parse().unwrap_or_else(|_| Targets::new());
     let targets = if wanted.is_empty() { targets.with_default(level) } else { targets };
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let registry = tracing_subscriber::registry().with(targets);
     match log {
-        Log::Json => registry.with(lines.json().flatten_event(true).with_span_list(false)).init(),
-        Log::Text => registry.with(lines.with_ansi(false).with_target(false)).init(),
+        Log::Json => registry.with(telemetry::log_lines(std::io::stderr)).init(),
+        Log::Text => {
+            let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+            registry.with(lines.with_ansi(false).with_target(false)).init();
+        }
     }
 }

@@ -4,12 +4,12 @@ use crate::failure::{Failure, other};
 use checkout::{EmailAddress, Product, Shop, Storefront, reconciliation::Reconciliation};
 use checkout_api::Limits;
 use checkout_local::{GATEWAY_SCHEMA, LocalShop, Outbox, SCHEMA};
+use console::{Console, Operator};
 use futures::future::try_join_all;
 use http_api::TaskKeys;
 use std::{
     collections::BTreeMap,
-    fs,
-    net::SocketAddr,
+    env, fs,
     num::NonZeroU16,
     path::{Path, PathBuf},
     sync::Arc,
@@ -56,8 +56,11 @@ pub(crate) type Slots = BTreeMap<String, NonZeroU16>;
 pub(crate) struct Server {
     host: Host<System>,
     gateway: File,
-    customers: (TcpListener, SocketAddr, axum::Router),
-    operators: (TcpListener, SocketAddr, axum::Router),
+    ports: [(TcpListener, axum::Router); 2],
+    pub(crate) customers_url: String,
+    pub(crate) operators_url: String,
+    /// The address that logs a browser in to the console, once.
+    pub(crate) login: String,
     /// The file of the operators' token.
     pub(crate) token: PathBuf,
     /// The file with the operators' address, which is there while the shop runs.
@@ -124,8 +127,8 @@ impl Server {
         let operator_token = Secret::load_or_create(&token)?;
         let secret = Secret::load_or_create(&data.join("task-key"))?;
         let keys = TaskKeys::new(secret.expose(), []).map_err(other)?;
-        let customers = http::listen(settings.customers_port).await?;
-        let operators = http::listen(settings.operators_port).await?;
+        let customers = loopback::listen(settings.customers_port).await?;
+        let operators = loopback::listen(settings.operators_port).await?;
 
         load_products(&shop).await?;
         let local = Local::new(file, System).await?;
@@ -135,25 +138,26 @@ impl Server {
         let for_customers = checkout_api::router(engine.clone(), shop.clone(), keys, settings.limits).map_err(other)?;
         let engine = engine.with_result_types(tasks_api::result_types::<LocalShop>());
         let mailer = shop.mailer().map_err(other)?;
-        let for_operators = http::for_operators(tasks_api::router(engine, shop, mailer), operator_token);
-        let with_address = |listener: TcpListener, router| {
-            let address = listener.local_addr().map_err(other)?;
-            Ok::<_, Failure>((listener, address, router))
-        };
-        let (customers, operators) = (with_address(customers, for_customers)?, with_address(operators, for_operators)?);
-        let server = Self { host, gateway, customers, operators, token, address: data.join("operators-url") };
+        let probes = tasks_api::probes(engine.clone());
+        let operate = tasks_api::router(engine, shop, mailer);
+        let console = Console::new(console::Settings {
+            place: format!("the shop in {}", data.display()),
+            operator: Operator::Named(
+                env::var("USER").ok().filter(|name| !name.is_empty()).unwrap_or("operator".to_owned()),
+            ),
+            token: Some(operator_token.expose().to_owned()),
+            read_only: false,
+            codes: checkout::error_codes().collect(),
+        });
+        let console = console.map_err(other)?;
+        let login = console.link(&url(&operators)?);
+        let by_browser = console.router(http::named(operate.clone()));
+        let for_operators = by_browser.fallback_service(http::for_operators(operate, probes, operator_token));
+        let (customers_url, operators_url, address) = (url(&customers)?, url(&operators)?, data.join("operators-url"));
         // For the command `stepwell`.
-        fs::write(&server.address, server.operators_url())
-            .map_err(|source| Failure::Folder { path: server.address.clone(), source })?;
-        Ok(server)
-    }
-
-    pub(crate) fn customers_url(&self) -> String {
-        format!("http://{}", self.customers.1)
-    }
-
-    pub(crate) fn operators_url(&self) -> String {
-        format!("http://{}", self.operators.1)
+        fs::write(&address, &operators_url).map_err(|source| Failure::Folder { path: address.clone(), source })?;
+        let ports = [(customers, for_customers), (operators, for_operators)];
+        Ok(Self { host, gateway, ports, customers_url, operators_url, login, token, address })
     }
 
     /// Runs the shop until `stop`. Returns when what was open is done, or after [`GRACE`].
@@ -161,17 +165,21 @@ impl Server {
     /// # Errors
     /// A port or the file failed.
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Failure> {
-        let ports = [self.customers, self.operators].map(|(listener, _, router)| (listener, router));
         let stop = async {
             stop.await;
             // One that a killed process leaves behind names a port on which nobody answers, or somebody else.
             let _ = fs::remove_file(self.address);
         };
         tokio::select! {
-            done = run(self.host, ports, stop) => done,
+            done = run(self.host, self.ports, stop) => done,
             broken = self.gateway.broken() => Err(broken.into()),
         }
     }
+}
+
+/// The URL of a port.
+fn url(listener: &TcpListener) -> Result<String, Failure> {
+    Ok(format!("http://{}", listener.local_addr().map_err(other)?))
 }
 
 /// Runs a host and its ports until `stop`. Returns when what was open is done, or after [`GRACE`].
@@ -189,7 +197,7 @@ pub(crate) async fn run(
         // An error says that all has ended.
         async move { drop(stopped.wait_for(|stopped| *stopped).await) }
     };
-    let serve = |(listener, router)| http::serve(listener, router, is_stopped(), GRACE);
+    let serve = |(listener, router)| loopback::serve(listener, router, is_stopped(), GRACE);
     let stop = async {
         stop.await;
         stopping.send_replace(true);

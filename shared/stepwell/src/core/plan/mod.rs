@@ -285,6 +285,11 @@ impl Plan {
         &self.compensations
     }
 
+    /// When the engine starts compensations.
+    pub const fn compensate(&self) -> Compensate {
+        self.compensate
+    }
+
     /// Sets the number of redrives by the engine, at most [`Self::MAX_REDRIVES`].
     #[must_use]
     pub fn redriving(mut self, redrives: u32) -> Self {

@@ -66,12 +66,19 @@ pub(super) fn read(
     Ok((of_context, of_results))
 }
 
-/// Why the schema has no property at this pointer. Where it lists no properties, any may be there.
+/// The keywords by which a schema may have more properties than its `properties` lists.
+const MORE_PROPERTIES: [&str; 8] =
+    ["$ref", "allOf", "anyOf", "dependentSchemas", "if", "oneOf", "patternProperties", "unevaluatedProperties"];
+
+/// Why the schema has no property at this pointer. Where it lists no properties, or not only these, any may be there.
 fn missing(schema: &Value, pointer: &str) -> Option<String> {
     let mut schema = schema;
     for token in pointer.split('/').skip(1) {
         let token = token.replace("~1", "/").replace("~0", "~");
         let properties = schema.get("properties")?.as_object()?;
+        if MORE_PROPERTIES.iter().any(|keyword| schema.get(keyword).is_some()) {
+            return None;
+        }
         let Some(property) = properties.get(&token) else {
             let meant = Meant::among(&token, properties.keys().map(String::as_str));
             return Some(format!("whose `{pointer}` is not in `schema`: it has no property `{token}` there{meant}"));

@@ -3,11 +3,14 @@
 use super::Client;
 use crate::{
     core::{
+        codec::Unreadable,
         filter::{Before, Cursor, Filter},
         id::TaskId,
         index::{IndexEntry, IndexPosition, Page},
+        item::{Item, Key, attribute},
+        record::StepRecord,
         search::{SearchValue, task_found},
-        state::TaskStatus,
+        state::{StepState, TaskStatus},
         timestamp::Timestamp,
     },
     ports::{Queue, Runtime, Store, TableError},
@@ -23,8 +26,8 @@ const PAGE: u16 = 100;
 /// How many entries one call reads in all, so that a filter that matches few tasks still answers in time.
 const MOST_READ: usize = 1_000;
 
-/// How long before its task is written an id is made, for most tasks.
-const START_TIME: Duration = Duration::from_secs(60);
+/// How long before its task is written an id is made, for all tasks but those whose start broke off and was repeated later.
+const START_TIME: Duration = Duration::from_secs(600);
 
 /// A page of found tasks.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,12 +53,36 @@ pub struct Summary {
     pub failed_steps: BTreeSet<String>,
     /// Whether the task [waits for a person](crate::core::index::IndexEntry::needs_person).
     pub needs_person: bool,
+    /// The step that the filter names.
+    pub step: Option<StepSummary>,
 }
 
-impl From<IndexEntry> for Summary {
-    fn from(entry: IndexEntry) -> Self {
+/// How a step of a found task stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepSummary {
+    /// The name.
+    pub name: String,
+    /// The state.
+    pub state: StepState,
+    /// The number of the last attempt.
+    pub attempt: u32,
+    /// The code of the last error.
+    pub error_code: Option<String>,
+    /// The time before which a retry is not attempted.
+    pub next_retry_at: Option<Timestamp>,
+}
+
+impl Summary {
+    fn of(entry: IndexEntry, step: Option<StepRecord>) -> Self {
         let IndexEntry { place, workflow, status, created_at, failed_steps, needs_person } = entry;
-        Self { task_id: place.task, workflow, status, created_at, failed_steps, needs_person }
+        let step = step.map(|StepRecord { name, state, attempt, error, next_retry_at, .. }| StepSummary {
+            name,
+            state,
+            attempt,
+            error_code: error.map(|error| error.code),
+            next_retry_at,
+        });
+        Self { task_id: place.task, workflow, status, created_at, failed_steps, needs_person, step }
     }
 }
 
@@ -79,11 +106,9 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             let listed = self.engine.list(&page).await?;
             read += listed.len().max(1);
             let whole = listed.len() < usize::from(PAGE);
-            for listed in listed {
-                after = Some((listed.place.at, listed.place.task));
-                if self.matches(filter, &listed).await? {
-                    tasks.push(listed.into());
-                }
+            for Judged { place, found } in self.judge(filter, listed).await? {
+                after = Some((place.at, place.task));
+                tasks.extend(found);
                 if tasks.len() >= limit {
                     return Ok(TaskPage { tasks, next: Some(Cursor { part, after }) });
                 }
@@ -99,7 +124,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     /// found by a key as soon as it is written; the list of all is eventually consistent.
     ///
     /// The order is that of the ids. So a start that broke off and was repeated stands at the time of its first request, and a
-    /// list of all from a time a minute later leaves it out.
+    /// list of all from a time that is more than ten minutes later leaves it out.
     ///
     /// # Errors
     /// The store failed.
@@ -116,28 +141,27 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         // A value has few tasks, so there all are read.
         let from = filter.created_from.filter(|_| value.is_none());
         let first = from.map(|from| TaskId::first_at(from.before(START_TIME)));
-        let size = if filter.is_empty() { limit.try_into().unwrap_or(PAGE) } else { PAGE };
+        let size = u16::try_from(limit).unwrap_or(PAGE);
+        let size = if filter.is_empty() { size } else { size.max(PAGE) };
         let (mut tasks, mut read) = (Vec::new(), 0);
         while read < MOST_READ {
-            let found = match value {
+            let (found, read_to_end) = match value {
                 Some(value) => self.tasks_with(value, before, size).await?,
-                None => self.engine.newest(before, size).await?,
+                None => {
+                    let found = self.engine.newest(before, size).await?;
+                    let short = found.len() < usize::from(size);
+                    (found, short)
+                }
             };
-            let whole = found.len() < usize::from(size);
             let in_time: Vec<TaskId> =
                 found.iter().copied().filter(|task| first.is_none_or(|first| first <= *task)).collect();
-            let is_last = whole || in_time.len() < found.len();
+            let is_last = read_to_end || in_time.len() < found.len();
             read += in_time.len().max(1);
-            let entries = self.engine.entries(&in_time).await?;
-            let mut entries: BTreeMap<TaskId, IndexEntry> =
-                entries.into_iter().map(|entry| (entry.place.task, entry)).collect();
+            let judged = self.judge(filter, self.entries(&in_time).await?).await?;
+            let mut judged: BTreeMap<TaskId, Judged> = judged.into_iter().map(|one| (one.place.task, one)).collect();
             for task in &in_time {
                 before = *task;
-                if let Some(entry) = entries.remove(task)
-                    && self.matches(filter, &entry).await?
-                {
-                    tasks.push(entry.into());
-                }
+                tasks.extend(judged.remove(task).and_then(|one| one.found));
                 if tasks.len() >= limit {
                     break;
                 }
@@ -152,23 +176,67 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         Ok(TaskPage { tasks, next: Some(Before(before)) })
     }
 
-    /// At most `limit` tasks with this value before this one. Fewer are the last ones.
-    async fn tasks_with(&self, value: &SearchValue, before: TaskId, limit: u16) -> Result<Vec<TaskId>, TableError> {
-        let Some(from) = before.previous() else { return Ok(Vec::new()) };
-        self.engine.range(&value.key(from), limit).await?.iter().map(|item| Ok(task_found(item)?)).collect()
-    }
-
-    async fn matches(&self, filter: &Filter, entry: &IndexEntry) -> Result<bool, TableError> {
-        Ok(filter.fits(entry) && self.has_error(entry, filter.error_code.as_deref()).await?)
-    }
-
-    async fn has_error(&self, listed: &IndexEntry, code: Option<&str>) -> Result<bool, TableError> {
-        let Some(code) = code else { return Ok(true) };
-        let failed: BTreeSet<&str> = listed.failed_steps.iter().map(String::as_str).collect();
-        if failed.is_empty() {
-            return Ok(false);
+    /// At most `limit` tasks with this value before this one, and whether they are the last ones.
+    async fn tasks_with(
+        &self,
+        value: &SearchValue,
+        before: TaskId,
+        limit: u16,
+    ) -> Result<(Vec<TaskId>, bool), TableError> {
+        let Some(from) = before.previous() else { return Ok((Vec::new(), true)) };
+        let items = self.engine.range(&value.key(from), limit).await?;
+        let mut unreadable = None;
+        let mut leave_out = |error: Unreadable| {
+            tracing::error!(%error, "a search key is left out");
+            unreadable = Some(error);
+        };
+        let found: Vec<TaskId> =
+            items.iter().filter_map(|item| task_found(item).map_err(&mut leave_out).ok()).collect();
+        let is_last = items.len() < usize::from(limit);
+        match unreadable {
+            // The list could not go on after them.
+            Some(error) if found.is_empty() && !is_last => Err(error.into()),
+            _ => Ok((found, is_last)),
         }
-        let steps = self.engine.shown_steps(listed.place.task, &failed).await?.steps;
-        Ok(steps.values().any(|step| step.error.as_ref().is_some_and(|error| error.code == code)))
     }
+
+    /// Judges the entries of a page, in their order. The steps that this takes are read together.
+    async fn judge(&self, filter: &Filter, entries: Vec<IndexEntry>) -> Result<Vec<Judged>, TableError> {
+        let fitting = entries.iter().filter(|entry| filter.fits(entry));
+        let steps = fitting.flat_map(|entry| filter.steps_of(entry).map(|step| (entry.place.task, step.to_owned())));
+        let keys: Vec<Key> = steps.map(|(task, step)| Key::Step(task, step)).collect();
+        let mut steps: BTreeMap<TaskId, Vec<StepRecord>> = BTreeMap::new();
+        if !keys.is_empty() {
+            for (key, item) in self.engine.read_all(&keys, &StepRecord::SUMMARIZED).await? {
+                let Key::Step(task, name) = key else { continue };
+                match StepRecord::from_item(task, &name, item) {
+                    Ok(step) => steps.entry(task).or_default().push(step),
+                    Err(error) => tracing::error!(%error, "an unreadable step is left out"),
+                }
+            }
+        }
+        let asks_steps = filter.step.is_some() || filter.error_code.is_some();
+        let judged = entries.into_iter().map(|entry| {
+            let place = entry.place.clone();
+            let step = steps.remove(&place.task).into_iter().flatten().find(|step| filter.fits_step(step));
+            let fits = filter.fits(&entry) && (step.is_some() || !asks_steps);
+            Judged { place, found: fits.then(|| Summary::of(entry, step.filter(|_| filter.step.is_some()))) }
+        });
+        Ok(judged.collect())
+    }
+
+    /// Reads the own items of these tasks. One that does not exist is left out, and so is one that cannot be read.
+    async fn entries(&self, tasks: &[TaskId]) -> Result<Vec<IndexEntry>, TableError> {
+        let keys: Vec<Key> = tasks.iter().copied().map(Key::Task).collect();
+        let attributes = [&[attribute::STATUS_SHARD, attribute::LISTED_AT], IndexEntry::PROJECTED.as_slice()].concat();
+        let unreadable = |error: &Unreadable| tracing::error!(%error, "an unreadable task is left out");
+        let read = |(key, item): (Key, Item)| IndexEntry::from_item(&key, &item).inspect_err(unreadable).ok();
+        Ok(self.engine.read_all(&keys, &attributes).await?.into_iter().filter_map(read).collect())
+    }
+}
+
+/// An entry of a page, and whether it is found.
+struct Judged {
+    place: IndexPosition,
+    found: Option<Summary>,
 }

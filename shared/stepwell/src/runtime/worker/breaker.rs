@@ -75,7 +75,7 @@ impl<S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'_, S, T, Q, A> {
         let park = Settlement::of(step::park(task.id, record, reason, until, self.now()));
         let settled = self.settle_unclaimed(task, park, Disposition::GiveBack { until }).await?;
         let Some(disposition) = settled else { return Ok(self.changed_meanwhile()) };
-        tracing::info!(task_id = %task.id, step = self.step(), code = reason.code, until = %until, "parked without an attempt");
+        tracing::info!(code = reason.code, until = %until, "parked without an attempt");
         Ok(disposition)
     }
 
@@ -93,7 +93,7 @@ impl<S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'_, S, T, Q, A> {
         let missed = missed.then(after_failure(task, self.step()));
         let settled = self.settle_unclaimed(task, missed, Disposition::Acknowledge).await?;
         let Some(disposition) = settled else { return Ok(self.changed_meanwhile()) };
-        tracing::info!(task_id = %task.id, step = self.step(), code, deadline = %deadline, "failed without an attempt");
+        tracing::info!(code, deadline = %deadline, "failed without an attempt");
         if plan.optional {
             alert_of_warning(task.id, self.step(), code);
         }

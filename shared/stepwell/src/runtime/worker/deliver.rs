@@ -74,6 +74,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
             Ok(message) => message,
             Err(reason) => return self.reject(&reason).await,
         };
+        tracing::Span::current().record("task_id", tracing::field::display(message.task_id));
         let pass = match self.pass(&message).await? {
             ControlFlow::Continue(pass) => pass,
             ControlFlow::Break(parked) => return Ok(parked),
@@ -106,10 +107,13 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
             claim = Claim::read(&request, taken)?;
         }
         match claim {
-            Claim::Granted(lease) => match self.reloaded(loaded, &steps).await {
-                Ok(loaded) => self.granted(&lease, loaded, &pass).await,
-                Err(error) => self.released(&lease, error).await,
-            },
+            Claim::Granted(lease) => {
+                tracing::Span::current().record("attempt", lease.attempt);
+                match self.reloaded(loaded, &steps).await {
+                    Ok(loaded) => self.granted(&lease, loaded, &pass).await,
+                    Err(error) => self.released(&lease, error).await,
+                }
+            }
             Claim::Refused(found) => self.refused(&message, &found, loaded?).await,
         }
     }
@@ -151,7 +155,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
     /// it.
     async fn reject(&self, reason: &str) -> Result<Disposition, EngineError> {
         let reason = printable(reason);
-        tracing::error!(step = self.step(), owner = self.owner, reason, "message rejected");
+        tracing::error!(owner = self.owner, reason, "message rejected");
         self.worker.engine.queue.reject(&self.message.body, &reason).await?;
         Ok(Disposition::Acknowledge)
     }
@@ -190,7 +194,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
             None => Disposition::Acknowledge,
             Some(until) => Disposition::GiveBack { until },
         };
-        tracing::info!(task_id = %task.id, step = self.step(), state = %found.state, ?disposition, "claim refused");
+        tracing::info!(state = %found.state, ?disposition, "claim refused");
         Ok(disposition)
     }
 
@@ -217,7 +221,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
         }
         let Some(waits_for) = task.waits_for(plan) else {
             engine.apply(&step::release(lease)).await?;
-            tracing::info!(task_id = %task.id, step = self.step(), status = %task.state.status(), "not run: the task has ended");
+            tracing::info!(status = %task.state.status(), "not run: the task has ended");
             self.worker.engine.follow_up(task.id, after_closing(task)).await?;
             return Ok(Disposition::Acknowledge);
         };
@@ -275,7 +279,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
     ) -> Result<Disposition, EngineError> {
         let delivery = self.message.receipt.clone().map(|receipt| settlement::Delivery { receipt, disposition });
         let settled = self.worker.engine.settle(lease.task, settlement.ending(delivery)).await?;
-        let Some(followed) = settled else { return Ok(self.superseded(lease)) };
+        let Some(followed) = settled else { return Ok(self.superseded()) };
         self.log(lease, ended, state);
         if plan.optional && state == StepState::Error {
             let code = ended.error.as_ref().map_or("", |error| &error.code);
@@ -291,7 +295,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
         engine.apply(&step::release(lease)).await?;
         let dependencies: BTreeSet<&str> = waits_for.iter().copied().collect();
         let steps = engine.load(lease.task, &dependencies).await?.steps;
-        tracing::warn!(task_id = %lease.task, step = self.step(), "not run: a dependency is not done");
+        tracing::warn!("not run: a dependency is not done");
         let ready = all_done(waits_for, &steps);
         Ok(if ready { Disposition::GiveBack { until: self.now() } } else { Disposition::Acknowledge })
     }
@@ -379,8 +383,8 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
     }
 
     /// A newer attempt owns the step, by a newer receipt of the same message, so this delivery must not delete the message.
-    fn superseded(&self, lease: &Lease) -> Disposition {
-        tracing::warn!(task_id = %lease.task, step = self.step(), attempt = lease.attempt, "a newer attempt owns the step");
+    fn superseded(&self) -> Disposition {
+        tracing::warn!("a newer attempt owns the step");
         Disposition::GiveBack { until: self.invocation.deadline }
     }
 
@@ -390,13 +394,10 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
         let duration_ms = u64::try_from(duration_ms).unwrap_or(u64::MAX);
         let error = ended.error.as_ref();
         tracing::info!(
-            task_id = %lease.task,
-            step = self.step(),
-            attempt = lease.attempt,
             %state,
             duration_ms,
             code = error.map(|error| error.code.as_str()),
-            message = error.map(|error| error.message.as_str()),
+            error = error.map(|error| error.message.as_str()),
             next_retry_at = ended.next_retry_at.map(|at| at.to_string()),
             "attempt ended"
         );

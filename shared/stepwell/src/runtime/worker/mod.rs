@@ -22,6 +22,7 @@ use crate::{
 use deliver::Delivery;
 use futures::future::{Either, join_all, select};
 use std::{collections::HashSet, pin::pin, sync::Arc, time::Duration};
+use tracing::{Instrument, Span, field::Empty};
 
 /// The assumed length of an invocation whose deadline is in the past: `cargo lambda watch` gives one in 1970.
 const ASSUMED_INVOCATION: Duration = Duration::from_secs(60);
@@ -105,16 +106,23 @@ impl<S: Step, T: Store, Q: Queue, A: Runtime> Worker<S, T, Q, A> {
     /// Processes a message, as long as the invocation has time. Every call of the delivery is bounded by that: one that hangs would
     /// let Lambda end the process, with all other deliveries of the batch.
     async fn handle_one(&self, message: &Received, invocation: &Invocation) -> Option<String> {
+        self.handle_in_time(message, invocation).instrument(self.span(message)).await
+    }
+
+    /// The span of a delivery: every line that is written meanwhile says of which step of which task it is, and of which attempt once one has
+    /// begun. It is as important as the most important line.
+    fn span(&self, message: &Received) -> Span {
+        let StepQueue { workflow, step, .. } = &self.serves;
+        tracing::error_span!("delivery", workflow, step, message_id = message.id, task_id = Empty, attempt = Empty)
+    }
+
+    async fn handle_in_time(&self, message: &Received, invocation: &Invocation) -> Option<String> {
         let time = invocation.time_left(&self.engine.runtime).saturating_sub(ANSWER_RESERVE);
         let handled = pin!(self.handle_unbounded(message, invocation));
         match select(handled, pin!(self.engine.runtime.sleep(time))).await {
             Either::Left((kept, _)) => kept,
             Either::Right(_) => {
-                tracing::error!(
-                    message_id = message.id,
-                    step = self.serves.step,
-                    "no time is left: the delivery is broken off"
-                );
+                tracing::error!("no time is left: the delivery is broken off");
                 Some(message.id.clone())
             }
         }
@@ -135,7 +143,7 @@ impl<S: Step, T: Store, Q: Queue, A: Runtime> Worker<S, T, Q, A> {
                 Replaced::Yes => return None,
             },
             Err(error) => {
-                tracing::error!(message_id = message.id, code = error.code(), %error, "delivery failed");
+                tracing::error!(code = error.code(), %error, "delivery failed");
                 None
             }
         };
@@ -151,12 +159,11 @@ impl<S: Step, T: Store, Q: Queue, A: Runtime> Worker<S, T, Q, A> {
         if Wait::of(wait) == Wait::Hidden {
             return hidden;
         }
-        let task_id = message.task_id;
         let successor = match message.successor(now) {
             Ok(message) => Outgoing { workflow: self.serves.workflow.clone(), message, delay: Duration::ZERO },
             Err(error) => {
                 let code = EngineCode::LoopDetected.as_str();
-                tracing::error!(%task_id, step = self.serves.step, code, %error, "the message is hidden instead");
+                tracing::error!(code, %error, "the message is hidden instead");
                 return Replaced::No(None);
             }
         };
@@ -166,7 +173,7 @@ impl<S: Step, T: Store, Q: Queue, A: Runtime> Worker<S, T, Q, A> {
             Ok(false) => Replaced::No(Some(LONGEST_HIDDEN)),
             // The message itself waits, in flight.
             Err(error) => {
-                tracing::warn!(%task_id, step = self.serves.step, %error, "no successor: the message is hidden instead");
+                tracing::warn!(%error, "no successor: the message is hidden instead");
                 hidden
             }
         }

@@ -4,16 +4,18 @@ use crate::{
     Before, Cursor, FailureKind, Filter, SearchValue, TaskId,
     core::{
         index::IndexPartition,
+        item::attribute,
         record::NewTask,
         settlement::Settlement,
         state::{End, TaskState, TaskStatus},
         task,
+        transition::Change,
     },
     permanent,
     ports::{Store, settle_first},
     testing::{
         Harness, StepFault, VirtualClock,
-        fixtures::staged::{actor, graph, no, workflow},
+        fixtures::staged::{Log, actor, graph, no, workflow},
     },
 };
 use std::{collections::BTreeSet, time::Duration};
@@ -259,6 +261,26 @@ async fn newest_tasks_are_found_once_each_whatever_a_page_holds() {
     let none = Filter { workflow: Some("another".to_owned()), ..Filter::default() };
     assert_eq!(newest(&harness, None, &none, 10).await.concat(), []);
     assert_eq!(newest(&harness, SearchValue::new("email", "bob").as_ref(), &all, 10).await, [vec![]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn unreadable_search_key_hides_no_other_task() {
+    for broken in 0..3 {
+        let harness = graph(&[&[]], &[], "");
+        let mut tasks = written_in_one_shard(&harness, 3);
+        for task in &tasks {
+            harness.memory().apply(&value().put(*task, harness.now())).await.unwrap();
+        }
+        tasks.reverse();
+        let key = value().key(tasks.remove(broken));
+        harness.memory().store.force(key, vec![Change::Remove(attribute::TASK_ID)]).unwrap();
+        let (log, _guard) = Log::new();
+        for limit in [2, 3, 10] {
+            let found = newest(&harness, Some(&value()), &Filter::default(), limit).await.concat();
+            assert_eq!(found, tasks, "{limit} without {broken}");
+        }
+        assert!(!log.lines("a search key is left out").is_empty());
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -145,6 +145,21 @@ async fn interrupted_start_is_completed_by_its_repetition() {
     }
 }
 
+/// A search key that cannot be written would make a task that runs look as if it had never started.
+#[tokio::test(start_paused = true)]
+async fn repetition_of_a_written_start_writes_no_search_keys() {
+    let harness = graph(JOIN, &[], "");
+    let deployed = workflow(JOIN, &[], "name: graph, namespace_name: tests, search: {email: /email},");
+    let (client, context) = (harness.client(), json!({ "email": "ann@example.com" }));
+    let start = async |workflow: &Workflow, of: &str| client.start(workflow, &context, Some(&key(of))).await.unwrap();
+    let first = start(&join(), "k").await.task_id;
+    let items = harness.memory().store.count();
+    assert_eq!(start(&deployed, "k").await.task_id, first);
+    assert_eq!(harness.memory().store.count(), items);
+    start(&deployed, "another").await;
+    assert_eq!(harness.memory().store.count(), items + 3, "the idempotency key, the task and its search key");
+}
+
 /// The kind of the store's error decides whether the task may have been written.
 #[tokio::test(start_paused = true)]
 async fn failed_start_says_whether_the_task_may_be_there() {

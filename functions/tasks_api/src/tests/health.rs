@@ -1,0 +1,101 @@
+//! Probes, the health of the tasks, and the workflows.
+
+use super::*;
+use std::time::Duration;
+use stepwell::core::index::IndexPartition;
+use test_case::test_case;
+
+/// The numbers of an answer, by name.
+fn numbers(health: &Value) -> Vec<(&str, u64)> {
+    ["open", "failed", "overdue", "stuck", "needs_person", "dead_lettered"]
+        .map(|name| (name, health[name]["tasks"].as_u64().unwrap()))
+        .into()
+}
+
+#[tokio::test(start_paused = true)]
+async fn health_counts_open_tasks_by_how_they_stand() {
+    let api = Api::with(checkout::workflow().unwrap());
+    let empty = api.get("/health/status").await.body();
+    assert!(numbers(&empty).iter().all(|(_, count)| *count == 0), "{empty}");
+    assert_eq!(empty["oldest_open_at"], Value::Null);
+
+    let begun_at = api.0.now();
+    api.started().await;
+    let health = api.get("/health/status").await.body();
+    let expected =
+        [("open", 1), ("failed", 0), ("overdue", 0), ("stuck", 0), ("needs_person", 0), ("dead_lettered", 0)];
+    assert_eq!(numbers(&health), expected);
+    assert_eq!((&health["oldest_open_at"], &health["open"]["or_more"]), (&json!(begun_at), &json!(false)));
+
+    // Its inspection is due after a minute, and was missed after two; the checkout has half an hour.
+    api.0.skip(Duration::from_secs(121)).await;
+    assert_eq!(numbers(&api.get("/health/status").await.body())[3], ("stuck", 1));
+    api.0.skip(Duration::from_secs(1_700)).await;
+    let health = api.get("/health/status").await.body();
+    assert_eq!((numbers(&health)[2], &health["oldest_open_seconds"]), (("overdue", 1), &json!(1_821)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn health_counts_failed_tasks_and_those_that_need_a_person() {
+    let api = Api::new();
+    api.failed("pay").await;
+    api.0.fail("refund", [StepFault::Error(permanent("ACCOUNT_CLOSED", "no"))]);
+    let id = api.failed("ship").await;
+    api.act(id, "compensate").await;
+    api.0.run(id).await.unwrap();
+    let health = api.get("/health/status").await.body();
+    let needy = ["failed", "needs_person", "dead_lettered"].map(|name| health[name]["tasks"].as_u64().unwrap());
+    assert_eq!(needy, [1, 1, 0], "the first is compensated by then: {health}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn numbers_beyond_what_is_read_are_told_as_so_many_or_more() {
+    let api = Api::new();
+    for _ in 0..64 * usize::from(IndexPartition::SHARDS) {
+        api.started().await;
+    }
+    let open = api.get("/health/status").await.body()["open"].clone();
+    // Ids are random, so some shard has more than its share.
+    assert_eq!(open["or_more"], true, "{open}");
+    let counted = open["tasks"].as_u64().unwrap();
+    assert!((800..=1_024).contains(&counted), "{open}");
+}
+
+#[test_case("/health/live", "live")]
+#[test_case("/health/ready", "ready")]
+#[tokio::test]
+async fn probe_needs_no_operator_and_says_nothing_but_the_state(path: &str, status: &str) {
+    let answer = Api::new().send_as(None, "GET", path, "").await;
+    assert_eq!((answer.status, answer.body()), (200, json!({"status": status})));
+}
+
+#[tokio::test]
+async fn program_whose_store_does_not_answer_is_live_but_not_ready() {
+    let api = Api::new();
+    api.0.fail_call("list", [stepwell::FailureKind::Unavailable]);
+    assert_eq!(api.send_as(None, "GET", "/health/live", "").await.status, 200);
+    assert_eq!(api.send_as(None, "GET", "/health/ready", "").await.status, 503);
+}
+
+#[tokio::test]
+async fn workflows_are_shown_as_their_files_say() {
+    let api = Api::new();
+    let body = api.get("/workflows").await.body();
+    let shown = &body["workflows"][0];
+    assert_eq!(shown["id"], "ecommerce/checkout@1.0.0");
+    assert_eq!(shown["redrives_after_seconds"], json!([60, 120, 240, 480]));
+    let keys = |workflow: &Value| workflow["search_keys"].as_array().unwrap().clone();
+    let all: Vec<Value> = body["workflows"].as_array().unwrap().iter().flat_map(keys).collect();
+    assert_eq!(all, crate::handlers::SEARCH_KEYS, "no workflow is missing");
+    let deadline = (&shown["complete_within_seconds"], &shown["point_of_no_return"]);
+    assert_eq!(deadline, (&json!(1_800), &json!("create_order")));
+    let payment = json!({
+        "name": "process_payment", "depends_on": ["validate_cart"], "compensates": null, "optional": false, "max_attempts": 3,
+        "timeout_seconds": 30, "waits_on": "payment_gateway", "has_breaker": true,
+        "backoff": {"base_seconds": 1, "multiplier": 2.0, "max_seconds": 300, "jitter": 0.1},
+    });
+    assert_eq!(shown["steps"][1], payment);
+    let refund =
+        shown["compensations"].as_array().unwrap().iter().find(|step| step["name"] == "refund_payment").unwrap();
+    assert_eq!((&refund["depends_on"], &refund["max_attempts"]), (&json!(["cancel_order"]), &Value::Null));
+}

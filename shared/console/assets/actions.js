@@ -1,0 +1,280 @@
+// Actions: what one will do is said before it is done, and for ten seconds it can be taken back.
+
+import { changed, post, useConnection } from "./api.js";
+import { html, Name, Picture, plural, Problem, short, taskPath } from "./parts.js";
+import { useEffect, useId, useRef, useState } from "./vendor/hooks.js";
+
+/** How long an action waits before it is done, in seconds. */
+const GRACE = 10;
+
+// ---- What is about to happen -------------------------------------------------------------------------------------------
+
+let waiting = [];
+const listeners = new Set();
+let number = 0;
+
+function set(changedList) {
+  waiting = changedList;
+  for (const listener of listeners) listener(waiting);
+}
+
+const update = (id, part) => set(waiting.map((one) => (one.id === id ? { ...one, ...part } : one)));
+const drop = (id) => set(waiting.filter((one) => one.id !== id));
+
+/** How long it is told that an action was done, in milliseconds. */
+const TOLD = 8_000;
+
+/** Does something in ten seconds, unless it is taken back. `perform` resolves to what is told of it then. */
+export function begin({ what, perform }) {
+  number += 1;
+  const id = number;
+  const timer = setTimeout(() => carryOut(id), GRACE * 1000);
+  set([...waiting, { id, what, perform, timer, due: Date.now() + GRACE * 1000, phase: "waits" }]);
+}
+
+async function carryOut(id) {
+  const one = waiting.find((other) => other.id === id && other.phase === "waits");
+  if (!one) return;
+  clearTimeout(one.timer);
+  update(id, { phase: "runs" });
+  try {
+    const told = await one.perform();
+    update(id, { phase: "done", told });
+    setTimeout(() => drop(id), TOLD);
+  } catch (error) {
+    update(id, { phase: "failed", error });
+  }
+  changed();
+}
+
+function takeBack(id) {
+  clearTimeout(waiting.find((one) => one.id === id)?.timer);
+  update(id, { phase: "taken back" });
+  setTimeout(() => drop(id), TOLD / 2);
+}
+
+// Whoever leaves the page would take it back without knowing.
+addEventListener("beforeunload", (event) => {
+  if (waiting.some(({ phase }) => phase === "waits" || phase === "runs")) event.preventDefault();
+});
+
+/** The actions that wait for their end of grace, and what became of the last ones. */
+export function Graces() {
+  const [shown, show] = useState(waiting);
+  const [now, tick] = useState(Date.now());
+  useEffect(() => {
+    listeners.add(show);
+    return () => listeners.delete(show);
+  }, []);
+  const counts = shown.some(({ phase }) => phase === "waits");
+  useEffect(() => {
+    if (!counts) return undefined;
+    tick(Date.now());
+    const timer = setInterval(() => tick(Date.now()), 250);
+    return () => clearInterval(timer);
+  }, [counts]);
+  return html`
+    <section class="graces" aria-label="Actions under way">
+      ${shown.map(({ id, what, phase, due, told, error }) => html`
+        <div key=${id} class="grace ${phase === "failed" ? "bad" : ""}">
+          <p role="status">
+            ${phase === "waits" && html`<strong>${what}</strong> begins in ten seconds.`}
+            ${phase === "runs" && html`<strong>${what}</strong>: asking …`}
+            ${phase === "done" && html`<${Picture} state="complete" /> <strong>${what}</strong>: ${told}`}
+            ${phase === "taken back" && html`<strong>${what}</strong> was taken back. Nothing was done.`}
+            ${phase === "failed" && html`<${Picture} state="error" /> <strong>${what}</strong>: ${error.message}.`}
+          </p>
+          ${phase === "waits" && html`
+            <span class="count" aria-hidden="true">${Math.max(0, Math.ceil((due - now) / 1000))} s</span>
+            <button onClick=${() => takeBack(id)}>Undo</button>
+            <button class="plain" onClick=${() => carryOut(id)}>Do it now</button>`}
+          ${phase === "failed" && html`<button onClick=${() => drop(id)}>Dismiss</button>`}
+        </div>`)}
+    </section>`;
+}
+
+// ---- Asking before an action -------------------------------------------------------------------------------------------
+
+/**
+ * A dialog about an action. It asks for the reason, which the audit trail keeps, and for what `children` ask for. `confirm` gets the form
+ * and begins the action; it may return what is wrong instead.
+ */
+export function Ask({ title, button, bad, close, confirm, ready = true, children }) {
+  const dialog = useRef();
+  const heading = useId();
+  const [wrong, setWrong] = useState();
+  useEffect(() => {
+    dialog.current.showModal();
+  }, []);
+  const submit = (event) => {
+    event.preventDefault();
+    const problem = confirm(new FormData(event.target));
+    if (problem) setWrong(new Error(problem));
+    else dialog.current.close();
+  };
+  return html`
+    <dialog ref=${dialog} aria-labelledby=${heading} onClose=${close}>
+      <form onSubmit=${submit}>
+        <h2 id=${heading}>${title}</h2>
+        ${children}
+        <label class="reason">Why <span class="hint">(the audit trail keeps it)</span>
+          <input name="reason" required maxlength="500" autocomplete="off" autofocus />
+        </label>
+        <${Problem} error=${wrong} />
+        <div class="buttons">
+          <button type="submit" class=${bad ? "first bad" : "first"} disabled=${!ready}>${button}</button>
+          <button type="button" onClick=${() => dialog.current.close()}>Not now</button>
+        </div>
+      </form>
+    </dialog>`;
+}
+
+// ---- The actions on a task ---------------------------------------------------------------------------------------------
+
+const ofState = (steps, ...states) => steps.filter((step) => states.includes(step.status)).map((step) => step.name);
+
+/** Names in a sentence. */
+function Names({ names }) {
+  return html`${names.map((name, place) =>
+    html`${place === 0 ? "" : place === names.length - 1 ? " and " : ", "}<code><${Name} text=${name} /></code>`)}`;
+}
+
+/** The compensations of those steps that have been attempted. */
+function undoing({ task, graph }) {
+  const attempted = new Set(task.steps.filter((step) => step.attempts.length > 0).map((step) => step.name));
+  return (graph?.nodes ?? []).filter((node) => attempted.has(node.compensates)).map((node) => node.name);
+}
+
+function Undoing({ about }) {
+  const names = undoing(about);
+  return names.length > 0
+    ? html`<p>Then the attempted steps are compensated, by <${Names} names=${names} />.</p>`
+    : html`<p>No attempted step has a compensation.</p>`;
+}
+
+/** The actions on a task. `may` says whether its state allows it, as the API decides it in the end, and `Effect` what will happen. */
+export const ACTIONS = [
+  {
+    action: "redrive",
+    verb: "Redrive",
+    may: ({ task }) =>
+      (task.status === "error" && !task.compensated) ||
+      (task.status === "compensating" && ofState(task.compensations, "error").length > 0) ||
+      (task.status === "complete" && task.warnings.length > 0),
+    told: () => "the failed steps run again.",
+    Effect({ about: { task } }) {
+      const failed = [...ofState(task.steps, "error"), ...ofState(task.compensations, "error")];
+      const done = ofState(task.steps, "complete", "resolved_manually");
+      return html`
+        <p>What failed, <${Names} names=${failed} />, gets a fresh set of attempts, and the first one begins at once.</p>
+        ${done.length > 0 && html`<p>What is done stays done, and does not run again: <${Names} names=${done} />.</p>`}`;
+    },
+  },
+  {
+    action: "cancel",
+    verb: "Cancel",
+    bad: true,
+    may: ({ task, graph }) =>
+      ["pending", "in_progress"].includes(task.status) ||
+      (task.status === "error" && !task.compensated) ||
+      (task.status === "complete" && Boolean(graph?.nodes.some((node) => node.compensates))),
+    told: () => "no new step starts.",
+    Effect: ({ about }) => html`
+      <p>${about.task.status === "complete" ? "The task is complete, and is compensated all the same." : "Steps in flight finish, and no new step starts."}</p>
+      <${Undoing} about=${about} />
+      <p>This cannot be taken back later.</p>`,
+  },
+  {
+    action: "compensate",
+    verb: "Compensate",
+    bad: true,
+    may: ({ task }) => ["error", "cancelled"].includes(task.status) && !task.compensated,
+    told: () => "its compensations begin.",
+    Effect: ({ about }) => html`<p>The task is closed for good: it cannot be redriven later.</p><${Undoing} about=${about} />`,
+  },
+  {
+    action: "resolve",
+    verb: "Resolve",
+    bad: true,
+    may: ({ task }) =>
+      ["pending", "in_progress", "error"].includes(task.status) && !task.compensated && ofState(task.steps, "in_progress").length === 0,
+    told: () => "it is declared done.",
+    Effect: () => html`<p>The task is declared done, at once and for good. No new step starts, and nothing is compensated: what is charged stays charged.</p>`,
+  },
+];
+
+/** The buttons of those actions that a task's state allows. */
+export function Buttons({ about }) {
+  const { session } = useConnection();
+  const [open, ask] = useState();
+  if (!session?.may_write || about.task.newer_format) return null;
+  const allowed = ACTIONS.filter(({ may }) => may(about));
+  const { task_id: id } = about.task;
+  const confirm = ({ action, verb, told }) => (form) => {
+    begin({
+      what: `${verb} task ${short(id)}`,
+      perform: async () => {
+        await post(`/tasks/${id}/${action}`, { reason: form.get("reason") });
+        return html`${told()} <a href=${taskPath(id)}>Show it</a>`;
+      },
+    });
+  };
+  return html`
+    <div class="buttons" role="group" aria-label="Actions on this task">
+      ${allowed.map((one, place) => html`
+        <button key=${one.action} class=${place === 0 && !one.bad ? "first" : ""} onClick=${() => ask(one)}>${one.verb}…</button>`)}
+    </div>
+    ${open && html`
+      <${Ask} title="${open.verb} this task?" button="${open.verb}" bad=${open.bad} close=${() => ask()} confirm=${confirm(open)}>
+        <${open.Effect} about=${about} />
+      </>`}`;
+}
+
+/** Whether a step may be resolved by hand now, as the API decides it in the end. */
+function mayResolve({ task }, step) {
+  const all = [...task.steps, ...task.compensations];
+  const isDone = (name) => ["complete", "resolved_manually"].includes(all.find((other) => other.name === name)?.status);
+  return ["pending", "retrying", "error"].includes(step.status) &&
+    (["pending", "in_progress", "error", "compensating"].includes(task.status) || task.warnings.some((warning) => warning.step === step.name)) &&
+    !task.compensated && step.depends_on.every(isDone);
+}
+
+/** The button that gives a step its result by hand. */
+export function ResolveStep({ about, step }) {
+  const { session } = useConnection();
+  const [open, ask] = useState(false);
+  const { task } = about;
+  if (!session?.may_write || task.newer_format || !mayResolve(about, step)) return null;
+  const attempts = step.attempts.length;
+  const dependents = task.steps.filter((other) => other.depends_on.includes(step.name)).map((other) => other.name);
+  const confirm = (form) => {
+    const result = form.get("result");
+    try {
+      JSON.parse(result);
+    } catch (error) {
+      return `The result is not JSON: ${error.message}`;
+    }
+    const body = { reason: form.get("reason"), attempts_checked: form.has("attempts_checked") };
+    begin({
+      what: `Resolve ${step.name}`,
+      perform: async () => {
+        // The result goes as it was typed, so that its numbers keep every digit.
+        await post(`/tasks/${task.task_id}/steps/${step.name}/resolve`, `{"result":${result},${JSON.stringify(body).slice(1)}`);
+        return html`it has your result. <a href=${taskPath(task.task_id)}>Show it</a>`;
+      },
+    });
+    return undefined;
+  };
+  return html`
+    <button onClick=${() => ask(true)}>Resolve by hand…</button>
+    ${open && html`
+      <${Ask} title="Resolve ${step.name} by hand?" button="Resolve the step" close=${() => ask(false)} confirm=${confirm}>
+        <p>The step is complete with your result, for good.
+          ${dependents.length > 0 ? html` <${Names} names=${dependents} /> read${dependents.length === 1 ? "s" : ""} it, and ${dependents.length === 1 ? "runs" : "run"} next.` : " Nothing depends on it."}
+          ${" "}The result has to be of the step's type: a task that succeeded shows its shape.</p>
+        <label>Result, as JSON <textarea name="result" rows="6" required spellcheck="false">null</textarea></label>
+        ${attempts > 0 && html`
+          <label class="check"><input type="checkbox" name="attempts_checked" required />
+            ${plural(attempts, "attempt was", "attempts were")} made, and may have had an effect. I made sure that none had, or undid it.</label>`}
+      </>`}`;
+}

@@ -1,0 +1,221 @@
+// The list of tasks: its filter is the address, so a view can be kept, sent and gone back to.
+
+import { begin, Ask } from "./actions.js";
+import { changed, find, post, useAnswer, useCodes, useConnection } from "./api.js";
+import { go, html, plural, Problem, query, Status, Tasks, short, Time, Title, useNow } from "./parts.js";
+import { useEffect, useRef, useState } from "./vendor/hooks.js";
+
+const EACH = 5_000;
+const PAGE = 50;
+
+const findPage = (path) => find(path, PAGE);
+
+/** The fields of the filter, with the names that the API gives them. */
+const FIELDS = ["status", "needs", "failed_step", "error_code", "workflow", "compensated", "older_than", "created_from", "created_before", "key"];
+
+/** Those that a bulk action takes. */
+const BULK = FIELDS.filter((field) => field !== "key");
+
+const STATUSES = ["pending", "complete", "error", "compensating", "cancelled", "resolved_manually"];
+const STATUS_WORDS = { pending: "running", complete: "complete", error: "failed", compensating: "compensating", cancelled: "cancelled", resolved_manually: "resolved by hand" };
+
+/** The views that everybody has. */
+const VIEWS = [
+  ["All", ""],
+  ["Needs a person", "?needs=person"],
+  ["Failed", "?status=error&compensated=false"],
+  ["Running for an hour", "?status=pending&older_than=1h"],
+  ["Compensated", "?compensated=true"],
+];
+
+const KEPT = "stepwell.views";
+
+function keptViews() {
+  try {
+    return JSON.parse(localStorage.getItem(KEPT)) ?? [];
+  } catch {
+    return [];
+  }
+}
+
+function Views({ search }) {
+  const [kept, keep] = useState(keptViews);
+  const [naming, setNaming] = useState(false);
+  const field = useRef();
+  useEffect(() => field.current?.focus(), [naming]);
+  const store = (views) => {
+    localStorage.setItem(KEPT, JSON.stringify(views));
+    keep(views);
+  };
+  const save = (event) => {
+    event.preventDefault();
+    const name = field.current.value.trim();
+    if (name) store([...kept.filter(([other]) => other !== name), [name, search]]);
+    setNaming(false);
+  };
+  const isNew = search !== "" && ![...VIEWS, ...kept].some(([, of]) => of === search);
+  const link = ([name, of]) => html`<a href="/console/tasks${of}" aria-current=${of === search ? "true" : undefined}>${name}</a>`;
+  return html`
+    <nav class="views" aria-label="Views">
+      ${VIEWS.map(link)}
+      ${kept.map((view) => html`<span>${link(view)}<button class="plain" aria-label="Forget the view ${view[0]}" onClick=${() => store(kept.filter((one) => one !== view))}>×</button></span>`)}
+      ${isNew && !naming && html`<button class="plain" onClick=${() => setNaming(true)}>Keep this view</button>`}
+      ${naming && html`<form onSubmit=${save}><label>Its name <input ref=${field} maxlength="40" required /></label><button>Keep</button></form>`}
+    </nav>`;
+}
+
+/** A moment of the API in the words of a field for a local date and time, and back. */
+const toField = (moment) => {
+  if (!moment || Number.isNaN(Date.parse(moment))) return "";
+  const date = new Date(moment);
+  return new Date(date - date.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
+};
+const fromField = (text) => (text ? new Date(text).toISOString() : "");
+
+function FilterForm({ filter }) {
+  const codes = useCodes();
+  const apply = (event) => {
+    event.preventDefault();
+    const form = Object.fromEntries(new FormData(event.target));
+    form.created_from = fromField(form.created_from);
+    form.created_before = fromField(form.created_before);
+    go(`/console/tasks${query(Object.fromEntries(FIELDS.map((field) => [field, form[field]?.trim()])))}`);
+  };
+  const hidden = ["workflow", "compensated", "older_than", "created_from", "created_before", "key"].some((field) => filter[field]);
+  // A new address makes a new form, with its values.
+  return html`
+    <form class="filter" key=${JSON.stringify(filter)} onSubmit=${apply} aria-label="Filter">
+      <label>Status
+        <select name="status" value=${filter.status ?? ""}>
+          <option value="">any</option>
+          ${STATUSES.map((status) => html`<option value=${status}>${STATUS_WORDS[status]}</option>`)}
+        </select></label>
+      <label>Failed step <input name="failed_step" value=${filter.failed_step} placeholder="process_payment" spellcheck="false" autocomplete="off" /></label>
+      <label>Error code <input name="error_code" list="codes" value=${filter.error_code} spellcheck="false" autocomplete="off" /></label>
+      <datalist id="codes">${Object.keys(codes).map((code) => html`<option value=${code} />`)}</datalist>
+      <label class="check"><input type="checkbox" name="needs" value="person" checked=${filter.needs === "person"} /> Needs a person</label>
+      <details open=${hidden}>
+        <summary>More</summary>
+        <div class="fields">
+          <label>Search key <input name="key" value=${filter.key} placeholder="email:ann@example.com" spellcheck="false" autocomplete="off" /></label>
+          <label>Workflow <input name="workflow" value=${filter.workflow} placeholder="ecommerce/checkout" spellcheck="false" autocomplete="off" /></label>
+          <label>Compensated
+            <select name="compensated" value=${filter.compensated ?? ""}>
+              <option value="">either</option><option value="true">yes</option><option value="false">no</option>
+            </select></label>
+          <label>Older than <input name="older_than" value=${filter.older_than} placeholder="2h" pattern="[0-9]+[smhd]" title="A number and s, m, h or d" autocomplete="off" /></label>
+          <label>Started from <input type="datetime-local" name="created_from" value=${toField(filter.created_from)} /></label>
+          <label>Started before <input type="datetime-local" name="created_before" value=${toField(filter.created_before)} /></label>
+        </div>
+      </details>
+      <button class="first">Show</button>
+    </form>`;
+}
+
+// ---- Bulk actions ------------------------------------------------------------------------------------------------------
+
+const BULK_ACTIONS = [
+  { action: "redrive", verb: "Redrive", effect: "The failed steps of each task get a fresh set of attempts. What is done stays done, and does not run again." },
+  { action: "cancel", verb: "Cancel", bad: true, effect: "No new step of these tasks starts, and attempted steps are compensated. This cannot be taken back later." },
+  { action: "compensate", verb: "Compensate", bad: true, effect: "Attempted steps are compensated, and the tasks are closed for good." },
+];
+
+/** Of which status the tasks are, if the filter says none. */
+const DEFAULT_STATUS = { redrive: "failed", cancel: "running", compensate: "failed" };
+
+/** Asks about a bulk action, and first how many tasks it is about. */
+function AskBulk({ of, filter, close }) {
+  const [counted, setCounted] = useState();
+  const [error, fail] = useState();
+  useEffect(() => {
+    post("/tasks/bulk", { action: of.action, filter, reason: "only counted" }).then(setCounted, fail);
+  }, []);
+  const now = useNow();
+  const confirm = (form) => {
+    const key = crypto.randomUUID();
+    const body = {
+      action: of.action, filter, reason: form.get("reason"), pace: Number(form.get("pace")),
+      dry_run: false, expected_count: counted.count, or_more: counted.or_more,
+    };
+    begin({
+      what: `${of.verb} ${plural(counted.count, "task")}`,
+      perform: async () => {
+        const bulk = await post("/tasks/bulk", body, { "idempotency-key": key });
+        go(`/console/bulk/${bulk.bulk_id}`);
+        return "it is at work.";
+      },
+    });
+  };
+  const rest = counted && counted.count - counted.sample.length;
+  return html`
+    <${Ask} title="${of.verb} all that fit?" button=${counted ? `${of.verb} ${plural(counted.count, "task")}` : of.verb} bad=${of.bad} ready=${counted?.count > 0} close=${close} confirm=${confirm}>
+      <${Problem} error=${error} />
+      <div aria-live="polite">
+        ${!counted && !error && html`<p>Counting …</p>`}
+        ${counted && html`
+          <p class="counted"><strong>${counted.or_more ? "At least " : ""}${plural(counted.count, "task")}</strong> fit${counted.count === 1 ? "s" : ""}${filter.status ? "" : `, of those that are ${DEFAULT_STATUS[of.action]}`}.</p>
+          <ul class="sample">
+            ${counted.sample.slice(0, 5).map((task) => html`<li><span class="id">${short(task.task_id)}</span> <${Status} task=${task} /> <${Time} at=${task.created_at} now=${now} /></li>`)}
+            ${rest + Math.max(0, counted.sample.length - 5) > 0 && html`<li>and ${(counted.count - Math.min(5, counted.sample.length)).toLocaleString("en")} more</li>`}
+          </ul>`}
+      </div>
+      <p>${of.effect} It goes on by itself, whether or not this page is open; a task that does not allow it by then is left as it is, and the result of each task is kept.</p>
+      <label>Tasks a minute, at most <input name="pace" type="number" min="1" max="10000" value="2000" required /></label>
+    </>`;
+}
+
+function BulkButtons({ filter }) {
+  const { session } = useConnection();
+  const [open, ask] = useState();
+  const of = Object.fromEntries(BULK.filter((field) => filter[field]).map((field) => [field, field === "compensated" ? filter[field] === "true" : filter[field]]));
+  if (!session?.may_write || filter.key || Object.keys(of).length === 0) return null;
+  return html`
+    <div class="buttons" role="group" aria-label="Actions on all that fit">
+      <span class="hint">All that fit:</span>
+      ${BULK_ACTIONS.map((one) => html`<button onClick=${() => ask(one)}>${one.verb}…</button>`)}
+    </div>
+    ${open && html`<${AskBulk} of=${open} filter=${of} close=${() => ask()} />`}`;
+}
+
+// ---- The list ----------------------------------------------------------------------------------------------------------
+
+export function List({ place }) {
+  const now = useNow();
+  const said = Object.fromEntries(place.searchParams);
+  const filter = Object.fromEntries(FIELDS.filter((field) => said[field]).map((field) => [field, said[field]]));
+  const path = `/tasks${query({ ...filter, limit: String(PAGE) })}`;
+  // While older pages are open, the list stands still.
+  const [older, setOlder] = useState({ path, tasks: [], next: undefined });
+  const grown = older.path === path && older.next !== undefined;
+  const { data, error } = useAnswer(path, grown ? 0 : EACH, findPage);
+  const [problem, fail] = useState();
+  const next = grown ? older.next : data?.next;
+  const tasks = [...(data?.tasks ?? []), ...(grown ? older.tasks : [])];
+  const more = async () => {
+    try {
+      const page = await find(`${path}&next=${encodeURIComponent(next)}`, 1);
+      setOlder((before) => ({ path, tasks: [...(before.path === path ? before.tasks : []), ...page.tasks], next: page.next }));
+      fail();
+    } catch (refused) {
+      fail(refused);
+    }
+  };
+  // By status the API lists tasks in any order.
+  const unique = [...new Map(tasks.map((task) => [task.task_id, task])).values()].sort((one, other) => (one.created_at < other.created_at ? 1 : -1));
+  return html`
+    <${Title} title="Tasks">Tasks</>
+    <${Views} search=${query(filter)} />
+    <${FilterForm} filter=${filter} />
+    <${Problem} error=${error ?? problem} />
+    <section class="card" aria-busy=${!(data ?? error) || undefined}>
+      <div class="bar">
+        <p class="hint" role="status">${data && `${plural(unique.length, "task")}${next ? ", and there are more" : ""}`}</p>
+        ${grown && html`<button class="plain" onClick=${() => { setOlder({ path, tasks: [], next: undefined }); changed(); }}>Back to the newest</button>`}
+        <${BulkButtons} filter=${filter} key=${path} />
+      </div>
+      ${data && unique.length === 0 && !next
+        ? html`<p class="empty">No task fits. ${Object.keys(filter).length > 0 && html`<a href="/console/tasks">Show all</a>`}</p>`
+        : html`<${Tasks} tasks=${unique} now=${now} caption="Tasks" />`}
+      ${next && html`<p><button onClick=${more}>Show more</button></p>`}
+    </section>`;
+}

@@ -1,0 +1,168 @@
+// The overview: what needs a person first, how much there is, how long it has been there, and what failed lately.
+
+import { find, get, useAnswer } from "./api.js";
+import { clock, duration, go, html, Picture, plural, Problem, query, taskPath, Tasks, Title, useNow } from "./parts.js";
+import { useRef, useState } from "./vendor/hooks.js";
+
+const EACH = 5_000;
+
+/** The most tasks of a kind that are counted. */
+const MOST = 200;
+
+const findMost = (path) => find(path, MOST);
+
+const ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+
+/** The search key that a text is a value of: an e-mail address, or else an order number. `NAME:VALUE` says it itself. */
+function searchKey(text) {
+  if (/^[a-z_]+:./.test(text)) return text;
+  return text.includes("@") ? `email:${text}` : `order_number:${text}`;
+}
+
+/** Finds a task by what a customer or a log says of it. */
+export function Search() {
+  const field = useRef();
+  const [error, fail] = useState();
+  const find = async (event) => {
+    event.preventDefault();
+    const text = field.current.value.trim();
+    if (text === "") return;
+    fail();
+    if (ID.test(text)) {
+      field.current.value = "";
+      go(taskPath(text.toLowerCase()));
+      return;
+    }
+    const key = searchKey(text);
+    try {
+      const { tasks } = await get(`/tasks${query({ key, limit: "2" })}`);
+      if (tasks.length === 0) {
+        fail(new Error(`No task has ${key.replace(":", " ")}`));
+        return;
+      }
+      field.current.value = "";
+      go(tasks.length === 1 ? taskPath(tasks[0].task_id) : `/console/tasks${query({ key })}`);
+    } catch (problem) {
+      fail(problem);
+    }
+  };
+  return html`
+    <form class="search" role="search" onSubmit=${find}>
+      <label class="hidden" for="search">Find a task by order number, e-mail address or id</label>
+      <input id="search" ref=${field} type="search" placeholder="Order number, e-mail, id" autocomplete="off" spellcheck="false" />
+      <button>Find</button>
+      <${Problem} error=${error} />
+    </form>`;
+}
+
+/** How many tasks a page of an answer shows, with a plus if there are more. */
+const count = (page) => (page ? `${page.count.toLocaleString("en")}${page.next ? "+" : ""}` : "–");
+
+/** The age of the oldest task. If there are more than were asked for, there may be an older one. */
+function Oldest({ page, now }) {
+  if (!page || page.count === 0) return html`<span>${page ? "none" : " "}</span>`;
+  const oldest = Math.min(...page.tasks.map((task) => Date.parse(task.created_at)));
+  return html`<span>oldest: ${page.next ? "over " : ""}${duration(now - oldest)}</span>`;
+}
+
+function Figure({ state, label, page, now, filter }) {
+  return html`
+    <a class="figure" href="/console/tasks${query(filter)}">
+      <span class="label"><${Picture} state=${state} />${label}</span>
+      <strong>${count(page)}</strong>
+      <${Oldest} page=${page} now=${now} />
+    </a>`;
+}
+
+/** How many bars the chart has. */
+const BARS = 30;
+
+/** How many tasks began lately, and what became of them. */
+function Rates({ page, now }) {
+  if (!page || page.count === 0) return null;
+  const times = page.tasks.map((task) => Date.parse(task.created_at));
+  // All that are known, or an hour.
+  const span = Math.min(page.next ? now - Math.min(...times) : Infinity, 3_600_000);
+  const width = Math.max(span / BARS, 1);
+  const bars = Array.from({ length: BARS }, () => ({ complete: 0, failed: 0, open: 0 }));
+  const kindOf = ({ status }) =>
+    status === "complete" || status === "resolved_manually" ? "complete" : ["pending", "in_progress"].includes(status) ? "open" : "failed";
+  const total = { complete: 0, failed: 0, open: 0 };
+  page.tasks.forEach((task, place) => {
+    const age = now - times[place];
+    if (age > span) return;
+    const bar = bars[Math.max(0, BARS - 1 - Math.floor(Math.max(age, 0) / width))];
+    bar[kindOf(task)] += 1;
+    total[kindOf(task)] += 1;
+  });
+  const highest = Math.max(1, ...bars.map(({ complete, failed, open }) => complete + failed + open));
+  const all = total.complete + total.failed + total.open;
+  const perMinute = all / (span / 60_000);
+  const told = `${plural(all, "task")} began in the last ${duration(span)}: ${total.complete} complete, ${total.failed} failed or cancelled, ${total.open} running`;
+  return html`
+    <section class="card">
+      <h2>Began lately</h2>
+      <p class="hint">${told}. That is ${perMinute < 10 ? perMinute.toFixed(1) : Math.round(perMinute)} a minute.</p>
+      <svg class="rates" viewBox="0 0 ${BARS * 10} 60" preserveAspectRatio="none" role="img" aria-label=${told}>
+        ${bars.map((bar, place) => {
+          let y = 60;
+          return ["complete", "open", "failed"].map((of) => {
+            const height = (bar[of] / highest) * 58;
+            y -= height;
+            return height > 0 && html`<rect class=${of} x=${place * 10 + 1} y=${y} width="8" height=${height} />`;
+          });
+        })}
+        <line x1="0" x2=${BARS * 10} y1="59.7" y2="59.7" />
+      </svg>
+      <p class="axis"><span>${clock(now - span)}</span><span>now</span></p>
+    </section>`;
+}
+
+/** How many tasks need a person. */
+function Person({ page }) {
+  if (!page) return "Asking what needs a person …";
+  if (page.count > 0) return `${count(page)} ${page.count === 1 && !page.next ? "task needs" : "tasks need"} a person`;
+  return page.next ? html`No task that needs a person was found yet. <a href="/console/tasks?needs=person">Look on</a>` : "Nothing needs a person";
+}
+
+export function Overview() {
+  const now = useNow();
+  const useTasks = (filter) => useAnswer(`/tasks${query({ ...filter, limit: String(MOST) })}`, EACH, findMost);
+  const person = useTasks({ needs: "person" });
+  const running = useTasks({ status: "pending" });
+  const failed = useTasks({ status: "error", compensated: "false" });
+  const compensating = useTasks({ status: "compensating" });
+  const newest = useTasks({});
+  const bulk = useAnswer("/tasks/bulk", EACH);
+  const error = [person, running, failed, compensating, newest, bulk].map((answer) => answer.error).find(Boolean);
+  const byAge = (page) => [...(page?.tasks ?? [])].sort((one, other) => (one.created_at < other.created_at ? 1 : -1));
+  const atWork = (bulk.data?.bulk_actions ?? []).filter(({ status }) => ["running", "stopping"].includes(status));
+  return html`
+    <${Title} title="Overview">Overview</>
+    <${Problem} error=${error} />
+    <section class=${person.data?.count > 0 ? "card person" : "card calm"} aria-live="polite" aria-busy=${!person.data || undefined}>
+      <h2><${Picture} state=${person.data?.count > 0 ? "person" : person.data?.next === null ? "complete" : "pending"} /><${Person} page=${person.data} /></h2>
+      ${person.data?.count > 0 && html`
+        <p class="hint">A compensation failed for good, or a message could not be delivered. Nothing happens to these until somebody acts.</p>
+        <${Tasks} tasks=${byAge(person.data).slice(0, 10)} now=${now} caption="Tasks that need a person" />
+        ${person.data.count > 10 && html`<p><a href="/console/tasks?needs=person">All of them</a></p>`}`}
+    </section>
+    <div class="figures">
+      <${Figure} state="in_progress" label="Running" page=${running.data} now=${now} filter=${{ status: "pending" }} />
+      <${Figure} state="error" label="Failed, not compensated" page=${failed.data} now=${now} filter=${{ status: "error", compensated: "false" }} />
+      <${Figure} state="compensating" label="Compensating" page=${compensating.data} now=${now} filter=${{ status: "compensating" }} />
+      <a class="figure" href="/console/bulk">
+        <span class="label"><${Picture} state="retrying" />Bulk actions at work</span>
+        <strong>${bulk.data ? atWork.length : "–"}</strong>
+        <span>${atWork.length > 0 ? `${atWork[0].action}: ${atWork[0].done} of ${atWork[0].expected_count}` : "none"}</span>
+      </a>
+    </div>
+    <${Rates} page=${newest.data} now=${now} />
+    <section class="card" aria-busy=${!failed.data || undefined}>
+      <h2>Failed lately</h2>
+      ${failed.data?.count === 0
+        ? html`<p class="hint">No task stands failed.</p>`
+        : html`<${Tasks} tasks=${byAge(failed.data).slice(0, 10)} now=${now} caption="The newest failed tasks" />
+            <p><a href="/console/tasks?status=error&compensated=false">All of them</a></p>`}
+    </section>`;
+}

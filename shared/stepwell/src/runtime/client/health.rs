@@ -1,0 +1,105 @@
+//! How the open tasks stand as a whole, counted in the index.
+
+use super::Client;
+use crate::{
+    core::{
+        index::{IndexEntry, IndexPartition, OVERDUE_AFTER, Page},
+        timestamp::Timestamp,
+    },
+    ports::{Queue, Runtime, Store, TableError},
+};
+use futures::{StreamExt, TryStreamExt, stream};
+use std::time::Duration;
+
+/// How many entries of a shard are read. Ids spread tasks evenly over the 16 shards of a partition, so up to 800 tasks of a partition are
+/// counted to the last one, and no more than 1,024 are read.
+const READ: u16 = 64;
+
+/// How many shards are read at a time.
+const CONCURRENCY: usize = 16;
+
+/// The partitions with open tasks, and with those that wait for a person.
+const COUNTED: [IndexPartition; 3] =
+    [IndexPartition::Pending, IndexPartition::Compensating, IndexPartition::NeedsPerson];
+
+/// A number of tasks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// The tasks that were counted.
+    pub tasks: usize,
+    /// Whether there may be more, because a shard of the index had more entries than are read.
+    pub or_more: bool,
+}
+
+/// How the open tasks stand as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Tasks that run or are compensated, or have failed and are redriven or compensated later.
+    pub open: Count,
+    /// Those of them that have a step which failed for good.
+    pub failed: Count,
+    /// Those of them that have been open for longer than their workflow gives them.
+    pub overdue: Count,
+    /// Those of them that the watchdog should have inspected a minute ago, so that a lost message of theirs would not be noticed.
+    pub stuck: Count,
+    /// Tasks that wait for a person, open or not.
+    pub needs_person: Count,
+    /// Those of them of which the queue has given up a message, and whose redrives are used up.
+    pub dead_lettered: Count,
+    /// The start of the oldest open task that was counted; `None` if none is open.
+    pub oldest_open: Option<Timestamp>,
+}
+
+impl Health {
+    fn add(&mut self, partition: IndexPartition, entries: &[IndexEntry], now: Timestamp, time_of: &TimeOf<'_>) {
+        let or_more = entries.len() >= usize::from(READ);
+        let count = |count: &mut Count, fits: &dyn Fn(&IndexEntry) -> bool| {
+            count.tasks += entries.iter().filter(|entry| fits(entry)).count();
+            count.or_more |= or_more;
+        };
+        count(&mut self.needs_person, &|entry| entry.needs_person);
+        if partition == IndexPartition::NeedsPerson {
+            return count(&mut self.dead_lettered, &|_| true);
+        }
+        count(&mut self.open, &|_| true);
+        count(&mut self.failed, &|entry| !entry.failed_steps.is_empty());
+        count(&mut self.overdue, &|entry| time_of(&entry.workflow).is_some_and(|time| entry.created_at + time < now));
+        count(&mut self.stuck, &|entry| entry.place.at + OVERDUE_AFTER < now);
+        self.oldest_open = entries.iter().map(|entry| entry.created_at).chain(self.oldest_open).min();
+    }
+}
+
+/// The time that a workflow gives its tasks, by its id as `namespace/name@version`.
+type TimeOf<'a> = dyn Fn(&str) -> Option<Duration> + Sync + 'a;
+
+impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
+    /// Counts how the open tasks stand. `time_of` says how long tasks of a workflow, named `namespace/name@version`, may be open. It makes
+    /// 48 reads of the index, each of at most [64](READ) entries, whatever the number of tasks. The index is eventually consistent.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn health(&self, time_of: &TimeOf<'_>) -> Result<Health, TableError> {
+        let now = self.engine.now();
+        let shards: Vec<_> = IndexPartition::shards_of(COUNTED)
+            .map(|(partition, shard)| async move {
+                let page = Page { partition, shard, until: None, after: None, limit: READ };
+                Ok::<_, TableError>((partition, self.engine.list(&page).await?))
+            })
+            .collect();
+        let mut shards = stream::iter(shards).buffer_unordered(CONCURRENCY);
+        let mut health = Health::default();
+        while let Some((partition, entries)) = shards.try_next().await? {
+            health.add(partition, &entries, now, time_of);
+        }
+        Ok(health)
+    }
+
+    /// Checks by one small read that the store answers.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn check_store(&self) -> Result<(), TableError> {
+        let page = Page { partition: IndexPartition::Pending, shard: 0, until: None, after: None, limit: 1 };
+        self.engine.list(&page).await.map(drop)
+    }
+}

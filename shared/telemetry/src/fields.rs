@@ -1,0 +1,61 @@
+//! The fields of spans and events, as JSON.
+
+use serde_json::Value;
+use std::{collections::BTreeMap, error::Error, fmt};
+use tracing::field::{Field, Visit};
+
+/// Fields by name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Fields(BTreeMap<&'static str, Value>);
+
+impl Fields {
+    /// Takes those of `inner` as well, and in the place of those of the same name.
+    pub(crate) fn extend(&mut self, inner: &Self) {
+        self.0.extend(inner.0.iter().map(|(name, value)| (*name, value.clone())));
+    }
+
+    pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
+        self.0.remove(name)
+    }
+
+    /// The fields but for those of these names, sorted.
+    pub(crate) fn others<'a>(&'a self, names: &'a [&str]) -> impl Iterator<Item = (&'static str, &'a Value)> {
+        self.0.iter().filter(|(name, _)| !names.contains(name)).map(|(name, value)| (*name, value))
+    }
+
+    fn set(&mut self, field: &Field, value: impl Into<Value>) {
+        // A field that a macro writes as `r#type` is called `type`.
+        let name = field.name();
+        self.0.insert(name.strip_prefix("r#").unwrap_or(name), value.into());
+    }
+}
+
+impl Visit for Fields {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.set(field, value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.set(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.set(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.set(field, value);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.set(field, value);
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        self.set(field, value.to_string());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.set(field, format!("{value:?}"));
+    }
+}

@@ -1,0 +1,97 @@
+//! What a host of Stepwell tells while it runs. Both hosts, Lambda and one machine, write the same log lines.
+//!
+//! A line is one JSON object: `timestamp`, `level`, `message`, and the fields of the event and of the spans around it, each at the top level and
+//! each once. The engine opens a span for each delivery of a message. So every line that the delivery's own thread writes meanwhile, in whatever
+//! crate, has its `workflow`, `step` and `message_id`, its `task_id` once the message is read, and its `attempt` once one has begun. A thread
+//! of its own, as of a blocking call, has no span, and neither has a host whose log level silences the target `stepwell`.
+
+mod fields;
+
+use fields::Fields;
+use serde::ser::{SerializeMap, Serializer};
+use std::io::Write;
+use tracing::{
+    Event, Subscriber,
+    span::{Attributes, Id, Record},
+};
+use tracing_subscriber::{
+    Layer,
+    fmt::{
+        MakeWriter,
+        format::Writer,
+        time::{FormatTime, SystemTime},
+    },
+    layer::Context,
+    registry::LookupSpan,
+};
+
+/// Makes the layer that writes the lines.
+///
+/// A span's field that an inner span or the event has as well is the inner one's: many JSON readers take the last of two fields of one name, and
+/// some the first.
+pub fn log_lines<S, W>(writer: W) -> impl Layer<S>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    W: for<'writer> MakeWriter<'writer> + 'static,
+{
+    LogLines(writer)
+}
+
+struct LogLines<W>(W);
+
+impl<S, W> Layer<S> for LogLines<W>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    W: for<'writer> MakeWriter<'writer> + 'static,
+{
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let Some(span) = context.span(id) else { return };
+        let mut fields = Fields::default();
+        attributes.record(&mut fields);
+        span.extensions_mut().replace(fields);
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        let Some(span) = context.span(id) else { return };
+        if let Some(fields) = span.extensions_mut().get_mut::<Fields>() {
+            values.record(fields);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
+            if let Some(of_span) = span.extensions().get::<Fields>() {
+                fields.extend(of_span);
+            }
+        }
+        event.record(&mut fields);
+        let metadata = event.metadata();
+        if let Ok(mut line) = line(metadata.level().as_str(), metadata.target(), fields) {
+            line.push(b'\n');
+            // Nobody is left to be told that a log cannot be written.
+            let _ = self.0.make_writer_for(metadata).write_all(&line);
+        }
+    }
+}
+
+/// One line, without its end.
+fn line(level: &str, target: &str, mut fields: Fields) -> Result<Vec<u8>, serde_json::Error> {
+    let mut time = String::new();
+    // Writing to a String cannot fail.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut time));
+    let message = fields.take("message");
+    let mut serializer = serde_json::Serializer::new(Vec::new());
+    let mut line = serializer.serialize_map(None)?;
+    line.serialize_entry("timestamp", &time)?;
+    line.serialize_entry("level", level)?;
+    if let Some(message) = message {
+        line.serialize_entry("message", &message)?;
+    }
+    for (name, value) in fields.others(&["timestamp", "level", "target"]) {
+        line.serialize_entry(name, value)?;
+    }
+    line.serialize_entry("target", target)?;
+    line.end()?;
+    Ok(serializer.into_inner())
+}

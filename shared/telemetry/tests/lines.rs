@@ -1,0 +1,160 @@
+//! The log lines, read as whoever searches them reads them.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail loudly")]
+
+use serde_json::{Map, Value, json};
+use std::{
+    collections::BTreeSet,
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use stepwell::{
+    Context, Step, StepContext, StepError, Workflow, permanent, retryable,
+    testing::{Harness, StepFault},
+};
+use tracing::{Span, field::Empty, subscriber::DefaultGuard};
+use tracing_subscriber::{filter::LevelFilter, layer::SubscriberExt, util::SubscriberInitExt};
+
+/// The lines so far.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Written {
+    /// Collects the lines of this thread while the guard lives.
+    fn new() -> (Self, DefaultGuard) {
+        let written = Self::default();
+        let writer = written.clone();
+        let lines = telemetry::log_lines(move || writer.clone());
+        (written, tracing_subscriber::registry().with(LevelFilter::INFO).with(lines).set_default())
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
+    /// The lines without their times.
+    fn lines(&self) -> Vec<Map<String, Value>> {
+        let read = |line: &str| {
+            let mut line: Map<String, Value> =
+                serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            assert!(line.remove("timestamp").unwrap().as_str().unwrap().ends_with('Z'), "{line:?}");
+            line
+        };
+        self.text().lines().map(read).collect()
+    }
+}
+
+#[test]
+fn line_has_the_fields_of_its_event_and_of_the_spans_around_it_each_once() {
+    let (written, _guard) = Written::new();
+    let outer = tracing::info_span!("outer", task_id = "t", step = "outer", attempt = Empty);
+    outer.in_scope(|| {
+        Span::current().record("attempt", 2);
+        tracing::info_span!("inner", step = "inner").in_scope(|| {
+            tracing::warn!(
+                task_id = "u",
+                count = 3_u64,
+                share = 0.5,
+                is_last = true,
+                level = "a field",
+                "{} of {}",
+                1,
+                2
+            );
+        });
+        tracing::error!(error = &io::Error::other("no") as &(dyn std::error::Error + 'static), absent = None::<&str>);
+    });
+    tracing::info!("alone");
+    let target = "lines";
+    let expected = [
+        json!({
+            "level": "WARN", "message": "1 of 2", "attempt": 2, "count": 3, "is_last": true, "share": 0.5, "step": "inner",
+            "task_id": "u", "target": target,
+        }),
+        json!({"level": "ERROR", "attempt": 2, "error": "no", "step": "outer", "task_id": "t", "target": target}),
+        json!({"level": "INFO", "message": "alone", "target": target}),
+    ];
+    assert_eq!(written.lines().into_iter().map(Value::Object).collect::<Vec<_>>(), expected);
+    // A reader of JSON would not see that a field is there twice.
+    for (line, fields) in written.text().lines().zip(&expected) {
+        assert_eq!(line.matches("\":").count(), fields.as_object().unwrap().len() + 1, "{line}");
+    }
+}
+
+const WORKFLOW: &str = "
+    name: checkout
+    namespace_name: shop
+    version: 1.0.0
+    step_templates:
+      - { name: pay, compensation: { name: refund } }
+      - { name: ship, depends_on_step: pay }";
+
+/// A handler that logs before and after it waits.
+#[derive(Clone)]
+struct Talks;
+
+impl Step for Talks {
+    type Input = Context<Value>;
+    type Output = Value;
+
+    async fn run(&self, _: Context<Value>, ctx: &StepContext) -> Result<Value, StepError> {
+        tracing::info!(of = %ctx.task_id, attempt_of = ctx.attempt, "before");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        tracing::info!(of = %ctx.task_id, attempt_of = ctx.attempt, "after");
+        Ok(json!({}))
+    }
+}
+
+/// Also those of a handler, and while others are delivered beside it. One line tells the outcome of an attempt.
+#[tokio::test(start_paused = true)]
+async fn every_line_of_a_delivery_says_of_which_attempt_it_is() {
+    let (written, _guard) = Written::new();
+    let harness = Harness::new(Workflow::from_yaml(WORKFLOW).unwrap()).with_all(Talks);
+    harness.fail("pay", [StepFault::Error(retryable("BANK_BUSY", "call again")), StepFault::Panic]);
+    let [task, other] = [harness.start(&json!({})).await.unwrap(), harness.start(&json!({})).await.unwrap()];
+    harness.run(task).await.unwrap();
+    harness.run(other).await.unwrap();
+    harness.fail("ship", [StepFault::Error(permanent("NO_LORRY", "none is left"))]);
+    let failed = harness.start(&json!({})).await.unwrap();
+    harness.run(failed).await.unwrap();
+    let lines = written.lines();
+    let told = |message: &str| lines.iter().filter(|line| line["message"] == message).collect::<Vec<_>>();
+    let (before, after, ended) = (told("before"), told("after"), told("attempt ended"));
+    assert_eq!((before.len(), after.len()), (6, 6), "three attempts failed before they came to the handler");
+    for line in before.into_iter().chain(after) {
+        assert_eq!((&line["task_id"], &line["attempt"]), (&line["of"], &line["attempt_of"]), "{line:?}");
+    }
+    for line in &ended {
+        let has = ["task_id", "step", "message_id", "attempt"].map(|name| line.contains_key(name));
+        assert_eq!((has, &line["workflow"]), ([true; 4], &json!("checkout")), "{line:?}");
+    }
+    let outcomes: BTreeSet<String> = ended
+        .iter()
+        .map(|line| {
+            let [step, state, code] =
+                ["step", "state", "code"].map(|name| line.get(name).and_then(Value::as_str).unwrap_or("-"));
+            format!("{step} {} {state} {code}", line["attempt"])
+        })
+        .collect();
+    for outcome in [
+        "pay 1 retrying BANK_BUSY",
+        "pay 1 retrying PANIC",
+        "pay 2 complete -",
+        "ship 1 error NO_LORRY",
+        "refund 1 complete -",
+    ] {
+        assert!(outcomes.contains(outcome), "{outcome}: {outcomes:?}");
+    }
+}
