@@ -162,6 +162,8 @@ impl From<ActionError> for ApiError {
             | ActionError::NoStep(_)
             | ActionError::StepState { .. }
             | ActionError::ServiceOut { .. }
+            | ActionError::IsDue { .. }
+            | ActionError::RunTooOften
             | ActionError::NotReady { .. }
             | ActionError::Attempted { .. }
             | ActionError::InFlight { .. }

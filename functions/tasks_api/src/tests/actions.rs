@@ -52,6 +52,12 @@ async fn step_that_waits_is_run_now_and_a_repeated_request_finds_nothing_that_wa
     assert_eq!((answer.status, answer.body()), (202, json!({"success": true, "task_id": id, "status": "in_progress"})));
     let [done] = api.trail(id).await.try_into().unwrap();
     assert_eq!((done.what.as_str(), done.who.as_str(), done.step.as_deref()), ("run_now", ARN, Some("pay")));
+    let at_once = api.act(id, "run-now").await;
+    let error = format!("Step `pay` is due since {before}: its attempt is on its way");
+    assert_eq!(
+        (at_once.status, &at_once.body()["error"], &at_once.body()["status"]),
+        (409, &json!(error), &json!("retrying"))
+    );
     api.0.run(id).await.unwrap();
     assert!(api.0.now().since(before) < wait);
     let again = api.act(id, "run-now").await;

@@ -43,14 +43,14 @@ pub(super) fn lost_attempt(step: &StepRecord) -> Vec<Change> {
     step.trail().with(&AttemptRecord { outcome: Outcome::Lost, finished_at: step.lease_until, ..open })
 }
 
+/// The step waits until this time for the attempt after the last one that was read.
+pub(super) fn waits_until(step: &StepRecord, until: Timestamp) -> Condition {
+    stands_in(StepState::Retrying, step.attempt).and(Condition::Is(attribute::NEXT_RETRY_AT, until.as_millis().into()))
+}
+
 /// Makes the next attempt of a step that waits for its retry due at another time than the one that was read.
 pub(super) fn rescheduled(task: TaskId, step: &StepRecord, at: Timestamp) -> Write {
-    let waits = |until: Timestamp| {
-        stands_in(StepState::Retrying, step.attempt)
-            .and(Condition::Is(attribute::NEXT_RETRY_AT, until.as_millis().into()))
-    };
-    let as_read = step.next_retry_at.map_or(Condition::Any(Vec::new()), waits);
+    let as_read = step.next_retry_at.map_or(Condition::Any(Vec::new()), |until| waits_until(step, until));
     let key = Key::Step(task, step.name.clone());
-    let write = Write::update(key, as_read, vec![millis(attribute::NEXT_RETRY_AT, at)]);
-    write.made_before(waits(at))
+    Write::update(key, as_read, vec![millis(attribute::NEXT_RETRY_AT, at)])
 }

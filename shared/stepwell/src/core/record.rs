@@ -163,10 +163,17 @@ impl TaskRecord {
         Outgoing { workflow: self.workflow_name().to_owned(), message, delay: Duration::ZERO }
     }
 
-    /// Whether the audit trail has room for another redrive, or for another cancellation that may be refused.
+    /// Whether the audit trail has room for another redrive, or for another cancellation that may be refused. What was run now does not
+    /// use it up.
     pub fn has_room_for_redrive(&self) -> bool {
-        let actions = self.actions.iter().map(Action::bytes);
+        let actions = self.actions.iter().filter(|action| action.what != ActionKind::RunNow).map(Action::bytes);
         actions.chain(self.refusals.iter().map(Refusal::bytes)).sum::<usize>() <= MAX_ACTIONS_BYTES
+    }
+
+    /// Whether the audit trail has room for another entry about waiting steps that were run now.
+    pub(crate) fn has_room_for_run_now(&self) -> bool {
+        let run_now = self.actions.iter().filter(|action| action.what == ActionKind::RunNow);
+        run_now.map(Action::bytes).sum::<usize>() <= MAX_RUN_NOW_BYTES
     }
 
     /// The failed steps that are not optional. As long as there is one, the task has failed.
@@ -400,6 +407,9 @@ fn cut(text: &str, max_bytes: usize) -> &str {
 /// actions by which operators end such a task.
 const MAX_ACTIONS_BYTES: usize = 64 * 1024;
 
+/// The size of the entries about waiting steps that were run now above which none is run now any more. Besides [`MAX_ACTIONS_BYTES`].
+const MAX_RUN_NOW_BYTES: usize = 16 * 1024;
+
 /// The outcome of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -603,6 +613,10 @@ mod tests {
         }
         let texts = "customer".len() + 500 + 48;
         assert_eq!(task.actions.len(), MAX_ACTIONS_BYTES / (Action::FRAME_BYTES + texts) + 1);
+        // What was run now has room of its own.
+        assert!(task.has_room_for_run_now());
+        task.actions = vec![Action { what: ActionKind::RunNow, ..action }; task.actions.len()];
+        assert_eq!((task.has_room_for_redrive(), task.has_room_for_run_now()), (true, false));
     }
 
     #[test]

@@ -180,11 +180,15 @@ pub fn redrive(task: &TaskRecord, failed: &[&StepRecord], action: &Action) -> Op
 
 /// Makes steps that wait for their next attempt due at the time of this action, or when they are due if that is earlier. The number of
 /// their attempts stays as it is. `None` if there is no step.
+///
+/// Only the entry in the audit trail tells this write from that of somebody else in the same millisecond.
 pub fn run_now(task: &TaskRecord, waiting: &[&StepRecord], action: &Action) -> Option<Transition> {
     let due = |step: &StepRecord| step.next_retry_at.map_or(action.at, |at| at.min(action.at));
-    let mut writes: Vec<Write> = waiting.iter().map(|step| rescheduled(task.id, step, due(step))).collect();
     let changes = [in_trail(action)].into_iter().chain(format_of_run_now(task)).collect();
-    writes.push(Write::update(Key::Task(task.id), is_in(task.state), changes));
+    let condition = is_in(task.state).and(Condition::Lacks(attribute::ACTIONS, stored(action)));
+    let of_task = Write::update(Key::Task(task.id), condition, changes).made_before(is_in_trail(action));
+    let of_steps = waiting.iter().map(|step| rescheduled(task.id, step, due(step)));
+    let writes = [of_task].into_iter().chain(of_steps).collect();
     (!waiting.is_empty()).then_some(Transition { name: "run_now", writes })
 }
 
@@ -314,7 +318,7 @@ pub fn close_or_compensate(task: TaskId, to: Termination, action: &Action) -> Tr
     changes.extend(listed(task, IndexPartition::ended(state), at));
     let condition = legal(to.event(), |after| after == state);
     let write = Write::update(Key::Task(task), condition, changes).on_task(to.event());
-    Transition::of("close_or_compensate", write.made_before(Condition::Contains(attribute::ACTIONS, stored(action))))
+    Transition::of("close_or_compensate", write.made_before(is_in_trail(action)))
 }
 
 /// Writes the graph of the compensations of a task, sorted topologically, unless it is written. A chain needs no more than its
@@ -422,6 +426,10 @@ fn format_of_run_now(task: &TaskRecord) -> [Change; 2] {
 
 fn in_trail(action: &Action) -> Change {
     Change::Append(attribute::ACTIONS, stored(action))
+}
+
+fn is_in_trail(action: &Action) -> Condition {
+    Condition::Contains(attribute::ACTIONS, stored(action))
 }
 
 /// The failed steps are still those of the task as read.

@@ -115,6 +115,19 @@ pub enum ActionError {
         /// When it looks whether the service is back.
         until: Timestamp,
     },
+    /// The step does not wait any more: it is due, and its attempt is on its way.
+    #[error("step `{step}` is due since {since}: its attempt is on its way")]
+    IsDue {
+        /// The step.
+        step: String,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// The part of the task's audit trail that keeps what was run now has no room for more.
+    #[error(
+        "what waits in the task was run now too often for its audit trail to keep more of it: it is attempted when it is due"
+    )]
+    RunTooOften,
     /// The step's state does not allow the action.
     #[error("cannot resolve step `{step}` in {state} state")]
     StepState {
@@ -289,36 +302,41 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
 
     /// Runs now what waits for its time: each step or compensation that waits for its next attempt, or else the redrive that the engine has
     /// planned. These are the attempts that were planned for later, so no step gets more of them, and the deadline stays where it is.
+    /// With a failed step and another one that waits, only the latter is attempted.
     /// Returns the task as it was before.
     ///
     /// # Errors
-    /// [`ActionError::NothingWaits`], if nothing does, and [`ActionError::ServiceOut`], if a step waits only for a service. See
+    /// [`ActionError::NothingWaits`], if nothing does, [`ActionError::IsDue`], if all that waited is due, as after another such call,
+    /// [`ActionError::ServiceOut`], if a step waits only for a service, and [`ActionError::RunTooOften`]. Nothing is written then. See
     /// [`ActionError`] for the others.
     pub async fn run_now(&self, id: TaskId, actor: &Actor) -> Result<TaskSnapshot, ActionError> {
         self.act(id, actor, |snapshot| {
+            let now = self.engine.now();
             let (parked, waiting): (Vec<_>, Vec<_>) = snapshot.waiting().partition(|step| is_parked(step));
-            let failed = planned_redrive(snapshot, self.engine.now());
-            if waiting.is_empty() && failed.is_empty() {
-                let nothing = || ActionError::NothingWaits(snapshot.status());
-                let parked = parked.first().and_then(|step| Some((step.name.clone(), step.next_retry_at?)));
-                return Err(parked.map_or_else(nothing, |(step, until)| ActionError::ServiceOut { step, until }));
-            }
-            // A snapshot is not atomic, as for any redrive.
-            if failed.iter().any(|step| step.state != StepState::Error) {
-                return Ok(None);
-            }
-            if !snapshot.task.has_room_for_redrive() {
-                return Err(ActionError::TrailFull);
-            }
-            let (steps, transition) = if waiting.is_empty() {
+            let (later, due): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|step| step.next_retry_at > Some(now));
+            let (steps, transition) = if !later.is_empty() {
+                if !snapshot.task.has_room_for_run_now() {
+                    return Err(ActionError::RunTooOften);
+                }
+                let only = later.first().filter(|_| later.len() == 1).map(|step| step.name.as_str());
+                let run_now = task::run_now(&snapshot.task, &later, &self.action(ActionKind::RunNow, only, actor));
+                (later, run_now)
+            } else if let Some((step, since)) = first_wait(&due) {
+                return Err(ActionError::IsDue { step, since });
+            } else {
+                let failed = planned_redrive(snapshot, now);
+                if failed.is_empty() {
+                    let nothing = || ActionError::NothingWaits(snapshot.status());
+                    let service_out = |(step, until)| ActionError::ServiceOut { step, until };
+                    return Err(first_wait(&parked).map_or_else(nothing, service_out));
+                }
+                // A snapshot is not atomic, as for any redrive. One that is planned has room in the audit trail.
+                if failed.iter().any(|step| step.state != StepState::Error) {
+                    return Ok(None);
+                }
                 let action = self.action(ActionKind::RedriveNow, None, actor);
                 let redrive = task::redrive_now(&snapshot.task, &failed, &action);
                 (failed, redrive)
-            } else {
-                let only = waiting.first().filter(|_| waiting.len() == 1).map(|step| step.name.as_str());
-                let action = self.action(ActionKind::RunNow, only, actor);
-                let run_now = task::run_now(&snapshot.task, &waiting, &action);
-                (waiting, run_now)
             };
             let messages = steps.iter().map(|step| Due::Send(snapshot.message(&step.name)));
             Ok(transition.map(|transition| Settlement::of(transition).then(messages)))
@@ -500,6 +518,11 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         let (who, why) = (actor.who.clone(), actor.why.clone());
         Action { at: self.engine.now(), what, step, who, why, bulk: actor.bulk }
     }
+}
+
+/// The first of these steps, and the time of its next attempt.
+fn first_wait(steps: &[&StepRecord]) -> Option<(String, Timestamp)> {
+    steps.first().and_then(|step| Some((step.name.clone(), step.next_retry_at?)))
 }
 
 /// Whether the step waits for a service that is out.

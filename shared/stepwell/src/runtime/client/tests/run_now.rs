@@ -2,7 +2,7 @@
 
 use super::operate::{in_state, waiting};
 use crate::{
-    ActionError, TaskId,
+    ActionError, Actor, TaskId,
     core::{
         format::RUN_NOW,
         item::{Key, attribute},
@@ -47,16 +47,19 @@ async fn step_that_waits_for_hours_is_attempted_at_once_and_gets_no_more_attempt
     let mut asked = Vec::new();
     while harness.step(task, "s0").state == StepState::Retrying {
         harness.client().run_now(task, &actor()).await.unwrap();
-        // Its message is on its way. To ask again sends another, which finds nothing to do.
-        harness.client().run_now(task, &actor()).await.unwrap();
-        asked.push(harness.now());
+        let (sent, before) = (harness.sent(), harness.snapshot(task).await.unwrap());
+        let refused = harness.client().run_now(task, &actor()).await.unwrap_err();
+        let now = harness.now();
+        assert_eq!(refused.to_string(), format!("step `s0` is due since {now}: its attempt is on its way"));
+        assert_eq!((harness.sent(), harness.snapshot(task).await.unwrap()), (sent, before), "nothing is done");
+        asked.push(now);
         harness.run_for(Duration::from_secs(1)).await.unwrap();
     }
     let step = harness.step(task, "s0");
     assert_eq!((step.state, step.attempt), (StepState::Error, max_attempts));
     let begun: Vec<_> = step.attempts.iter().skip(1).map(|attempt| attempt.started_at).collect();
     assert_eq!(begun, asked, "at once");
-    assert_eq!(done(&harness, task).await, vec![(ActionKind::RunNow, Some("s0".to_owned())); 2 * asked.len()]);
+    assert_eq!(done(&harness, task).await, vec![(ActionKind::RunNow, Some("s0".to_owned())); asked.len()]);
     // The messages and the timers that waited find nothing to do.
     harness.run_for(2 * HOURS).await.unwrap();
     assert_eq!(harness.step(task, "s0").attempt, max_attempts);
@@ -94,6 +97,42 @@ async fn compensation_that_waits_is_attempted_at_once() {
     assert!(matches!(snapshot.task.state, TaskState::Compensated(_)));
     assert_eq!((snapshot.compensations[0].attempt, snapshot.compensations[0].started_at), (2, Some(asked_at)));
     assert!(done_by_operator(&snapshot).eq([ActionKind::RunNow]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_operators_in_the_same_millisecond_one_is_told_that_the_step_is_due() {
+    let (harness, task) = waiting(HOURS).await;
+    let other = harness.client();
+    harness.meanwhile("run_now", async move {
+        other.run_now(task, &actor()).await.unwrap();
+    });
+    let late = Actor::new("somebody else", "a test").unwrap();
+    let refused = harness.client().run_now(task, &late).await.unwrap_err();
+    assert!(matches!(refused, ActionError::IsDue { .. }), "{refused}");
+    assert_eq!(done(&harness, task).await, [(ActionKind::RunNow, Some("s0".to_owned()))]);
+}
+
+/// A compensation is retried without end. What is left of the audit trail is for the redrives and cancellations.
+#[tokio::test(start_paused = true)]
+async fn what_is_run_now_too_often_goes_on_by_itself() {
+    let harness = graph(&[&[]], &[0], "");
+    harness.fail("s0", [no()]);
+    harness.fail(&compensation(0), std::iter::repeat_with(later).take(50));
+    let task = harness.begin().await;
+    retries(&harness, task, &compensation(0)).await;
+    let wordy = Actor::new("s".repeat(Actor::MAX_WHO), "a".repeat(Actor::MAX_WHY)).unwrap();
+    let mut times = 0;
+    let refused = loop {
+        if let Err(refused) = harness.client().run_now(task, &wordy).await {
+            break refused;
+        }
+        harness.run_for(Duration::from_secs(1)).await.unwrap();
+        times += 1;
+    };
+    assert!(matches!(refused, ActionError::RunTooOften), "{refused}");
+    assert!((15..30).contains(&times), "{times} entries of about 0.8 KB each");
+    assert!(harness.snapshot(task).await.unwrap().task.has_room_for_redrive());
+    assert!(matches!(harness.run(task).await.unwrap().task.state, TaskState::Compensated(_)));
 }
 
 fn done_by_operator(snapshot: &TaskSnapshot) -> impl Iterator<Item = ActionKind> {
