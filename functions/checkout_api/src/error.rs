@@ -161,6 +161,9 @@ impl From<ActionError> for ApiError {
             | ActionError::ActedOn(_)
             | ActionError::NoStep(_)
             | ActionError::StepState { .. }
+            | ActionError::ServiceOut { .. }
+            | ActionError::IsDue { .. }
+            | ActionError::RunTooOften
             | ActionError::NotReady { .. }
             | ActionError::Attempted { .. }
             | ActionError::InFlight { .. }

@@ -71,7 +71,7 @@ pub(crate) async fn retry<T: Store, Q: Queue, A: Runtime, C: CardTokens + Counte
         paying.keep(task_id, &token).await?;
     }
     match is_running {
-        true => drop(checkouts.engine.run_now(task_id).await?),
+        true => drop(checkouts.engine.run_now_after_pause(task_id).await?),
         false => drop(checkouts.engine.redrive_before_deadline(task_id, &checkouts.retries).await?),
     }
     let message = "Checkout retry initiated";

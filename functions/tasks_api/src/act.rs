@@ -18,7 +18,10 @@ use serde_json::Value;
 use std::sync::Arc;
 use stepwell::{
     ActionError, Actor, Client, ManualResult, Runtime, TaskId,
-    core::state::{TaskState, TaskStatus},
+    core::{
+        snapshot::TaskSnapshot,
+        state::{TaskState, TaskStatus},
+    },
     ports::{Queue, Store},
 };
 
@@ -27,6 +30,8 @@ use stepwell::{
 pub(crate) enum OperatorAction {
     /// Gives failed steps a fresh set of attempts.
     Redrive,
+    /// Makes the attempts that wait for their time at once.
+    RunNow,
     /// Starts no new step and compensates the attempted ones.
     Cancel,
     /// Compensates the attempted steps.
@@ -117,10 +122,8 @@ async fn perform<S: Store, Q: Queue, A: Runtime>(
     actor: &Actor,
 ) -> Result<TaskStatus, ActionError> {
     match act {
-        OperatorAction::Redrive => Ok(match engine.redrive(id, actor).await?.task.state {
-            TaskState::Failed => TaskStatus::Pending,
-            state => state.status(),
-        }),
+        OperatorAction::Redrive => Ok(going_on(&engine.redrive(id, actor).await?)),
+        OperatorAction::RunNow => Ok(going_on(&engine.run_now(id, actor).await?)),
         OperatorAction::Cancel => engine.cancel(id, actor).await,
         OperatorAction::Compensate => engine.compensate(id, actor).await.map(|()| TaskStatus::Compensating),
         OperatorAction::Resolve => engine.resolve(id, actor).await.map(|()| TaskStatus::ResolvedManually),
@@ -129,6 +132,14 @@ async fn perform<S: Store, Q: Queue, A: Runtime>(
             // The status depends on the other steps, so it has to be read from the table.
             Ok(engine.snapshot(id).await?.ok_or(ActionError::NotFound(id))?.status())
         }
+    }
+}
+
+/// The status of a task that has been redriven, or run now, since it was read.
+fn going_on(before: &TaskSnapshot) -> TaskStatus {
+    match before.task.state {
+        TaskState::Failed => TaskStatus::Pending,
+        _ => before.status(),
     }
 }
 

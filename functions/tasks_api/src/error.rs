@@ -130,8 +130,12 @@ impl From<ActionError> for ApiError {
                 Self::Illegal { why, status: Some(status.as_str()) }
             }
             ActionError::StepState { state, .. } => Self::Illegal { why, status: Some(state.as_str()) },
+            ActionError::ServiceOut { .. } | ActionError::IsDue { .. } => {
+                Self::Illegal { why, status: Some(StepState::Retrying.as_str()) }
+            }
             ActionError::NotReady { .. }
             | ActionError::TrailFull
+            | ActionError::RunTooOften
             | ActionError::DeadlineExceeded(_)
             | ActionError::ActedOn(_)
             | ActionError::KeepsChanging(_) => Self::Illegal { why, status: None },

@@ -72,6 +72,7 @@ where
         .route("/tasks/{task_id}", get(show::show::<S, Q, A>))
         .route("/tasks/{task_id}/graph", get(show::graph::<S, Q, A>))
         .route("/tasks/{task_id}/redrive", act::to_task(OperatorAction::Redrive))
+        .route("/tasks/{task_id}/run-now", act::to_task(OperatorAction::RunNow))
         // The old name. Version 0.3 removes it.
         .route("/tasks/{task_id}/retry", act::to_task(OperatorAction::Redrive))
         .route("/tasks/{task_id}/cancel", act::to_task(OperatorAction::Cancel))

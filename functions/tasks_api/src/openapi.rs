@@ -206,7 +206,7 @@ fn tasks(document: &mut Document) {
         .link(200, "shipOrder", order.clone())
         .link(200, "resendEmail", order)
         .refused(404);
-    ["showTaskGraph", "redriveTask", "retryTask", "cancelTask", "compensateTask", "resolveTask"]
+    ["showTaskGraph", "redriveTask", "runTaskNow", "retryTask", "cancelTask", "compensateTask", "resolveTask"]
         .into_iter()
         .fold(show, |show, next| show.link(200, next, task.clone()));
     document
@@ -218,6 +218,7 @@ fn tasks(document: &mut Document) {
         .refused(422);
 
     action(document, "redrive", "redriveTask", "Gives the failed steps a fresh set of attempts.");
+    action(document, "run-now", "runTaskNow", "Makes the attempts at once that wait for their time.");
     action(document, "retry", "retryTask", "Does what `redrive` does: its old name, until version 0.3.");
     action(document, "cancel", "cancelTask", "Starts no new step, and compensates the attempted ones.");
     action(document, "compensate", "compensateTask", "Compensates the attempted steps, and closes the task.");

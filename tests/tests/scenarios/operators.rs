@@ -12,6 +12,7 @@ on_both_backends! {
     checkout_is_found_by_its_customer_and_by_its_order_number,
     operators_see_the_whole_shop,
     failed_checkout_is_redriven,
+    checkout_waiting_for_a_retry_is_run_now,
     checkout_waiting_for_a_retry_is_cancelled,
     dependents_run_after_an_operator_resolves_a_step,
     failed_checkout_is_resolved_by_an_operator,
@@ -74,6 +75,7 @@ async fn request_of_a_stranger_is_rejected<B: Backend>() {
         ("POST", "/tasks/bulk".to_owned()),
         ("GET", format!("/tasks/{task}")),
         ("POST", format!("/tasks/{task}/redrive")),
+        ("POST", format!("/tasks/{task}/run-now")),
         ("POST", format!("/tasks/{task}/cancel")),
         ("POST", format!("/tasks/{task}/compensate")),
         ("POST", format!("/tasks/{task}/resolve")),
@@ -183,6 +185,26 @@ async fn failed_checkout_is_redriven<B: Backend>() {
     assert_eq!(answer, json!({"success": true, "task_id": task, "status": "pending"}));
     assert_eq!(shop.api().until_ended(&task).await["status"], "completed");
     assert_eq!(trail(&operator, &task).await.len(), 1);
+}
+
+async fn checkout_waiting_for_a_retry_is_run_now<B: Backend>() {
+    let (shop, [product]) = B::open([(2_500, 5)]).await;
+    let operator = shop.operator();
+    let task = shop.api().start(&product.request(1, "test_rate_limit_visa")).await;
+    until("the payment to wait for its next attempt", async || {
+        (shop.api().details(&task).await.step("process_payment")["status"] == "retrying").then_some(())
+    })
+    .await;
+    let answer = operator.act(&task, "run-now", REASON).await.expect(202);
+    assert_eq!(answer, json!({"success": true, "task_id": task, "status": "in_progress"}));
+    assert_eq!(shop.api().until_ended(&task).await["status"], "completed");
+    let details = shop.api().details(&task).await;
+    let attempts = &details.step("process_payment")["attempts"];
+    let time = |value: &Value| value.as_str().unwrap().parse::<Timestamp>().unwrap();
+    assert!(time(&attempts[1]["started_at"]) < time(&attempts[0]["next_retry_at"]), "{attempts}");
+    let expected = ("run_now".to_owned(), json!("process_payment"), B::OPERATOR.to_owned(), REASON.to_owned());
+    assert_eq!(trail(&operator, &task).await, [expected]);
+    operator.act(&task, "run-now", REASON).await.expect(409);
 }
 
 async fn checkout_waiting_for_a_retry_is_cancelled<B: Backend>() {

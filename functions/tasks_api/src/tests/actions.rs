@@ -1,6 +1,7 @@
 //! The actions on one task.
 
 use super::*;
+use std::time::Duration;
 use stepwell::{
     FailureKind,
     core::{
@@ -11,6 +12,7 @@ use stepwell::{
         state::StepState,
         transition::Change,
     },
+    retryable,
     testing::CrashAt,
 };
 use test_case::test_case;
@@ -36,6 +38,34 @@ async fn retry_route_redrives() {
     let id = api.failed("pay").await;
     assert_eq!(api.act(id, "retry").await.body()["status"], "pending");
     assert_eq!(api.trail(id).await[0].what, ActionKind::Redrive);
+}
+
+#[tokio::test(start_paused = true)]
+async fn step_that_waits_is_run_now_and_a_repeated_request_finds_nothing_that_waits() {
+    let api = Api::new();
+    let wait = Duration::from_secs(3_600);
+    api.0.fail("pay", [StepFault::Error(retryable("BUSY", "later").retry_after(wait))]);
+    let id = api.started().await;
+    api.0.run_until(id, |snapshot| snapshot.steps[0].state == StepState::Retrying).await.unwrap();
+    let before = api.0.now();
+    let answer = api.act(id, "run-now").await;
+    assert_eq!((answer.status, answer.body()), (202, json!({"success": true, "task_id": id, "status": "in_progress"})));
+    let [done] = api.trail(id).await.try_into().unwrap();
+    assert_eq!((done.what.as_str(), done.who.as_str(), done.step.as_deref()), ("run_now", ARN, Some("pay")));
+    let at_once = api.act(id, "run-now").await;
+    let error = format!("Step `pay` is due since {before}: its attempt is on its way");
+    assert_eq!(
+        (at_once.status, &at_once.body()["error"], &at_once.body()["status"]),
+        (409, &json!(error), &json!("retrying"))
+    );
+    api.0.run(id).await.unwrap();
+    assert!(api.0.now().since(before) < wait);
+    let again = api.act(id, "run-now").await;
+    let error = "No step of the task waits for a retry: it is complete";
+    assert_eq!(
+        (again.status, &again.body()["error"], &again.body()["status"]),
+        (409, &json!(error), &json!("complete"))
+    );
 }
 
 /// In a compensating task, a redrive repeats the failed compensation.

@@ -155,7 +155,7 @@ impl Api {
 
 /// All routes, each with a body that it accepts or refuses only because of the task.
 fn routes(id: TaskId) -> Vec<(&'static str, String)> {
-    let acts = ["redrive", "cancel", "compensate", "resolve", "steps/pay/resolve"];
+    let acts = ["redrive", "run-now", "cancel", "compensate", "resolve", "steps/pay/resolve"];
     let of_task = acts.iter().map(|act| ("POST", format!("/tasks/{id}/{act}")));
     let others = [("GET", "/tasks".to_owned()), ("GET", format!("/tasks/{id}"))];
     let of_bulk = ["", "/results", "/stop"].map(|of| {

@@ -131,6 +131,18 @@ pub enum Command {
     // The older name goes with version 0.3.0, as that of the API does.
     #[command(alias = "retry", after_long_help = MANY)]
     Redrive(OneOrMany),
+    /// Make the attempts of a task at once that wait for their time: a retry, or a redrive that the engine has planned
+    ///
+    /// No step gets more attempts by it.
+    #[command(after_long_help = EXIT_CODES)]
+    RunNow {
+        /// The task's id
+        task: String,
+        #[command(flatten)]
+        why: Reason,
+        #[command(flatten)]
+        to: Common,
+    },
     /// Start no new step, and compensate the attempted ones
     #[command(after_long_help = MANY)]
     Cancel(OneOrMany),
@@ -350,6 +362,7 @@ async fn perform(root: Option<&Path>, command: &Command) -> Result<(), Failure> 
         }
         Command::Logs(options) => logs::run(root, options).await,
         Command::Redrive(options) => bulk::one_or_many(&api(options.to()).await?, "redrive", options).await,
+        Command::RunNow { task, why, to } => tasks::act(&api(to).await?, task, "run-now", &why.reason, to.json).await,
         Command::Cancel(options) => bulk::one_or_many(&api(options.to()).await?, "cancel", options).await,
         Command::Compensate(options) => bulk::one_or_many(&api(options.to()).await?, "compensate", options).await,
         Command::Bulk { bulk, to } => bulk::show(&api(to).await?, bulk.as_deref(), to.json).await,
@@ -381,6 +394,7 @@ impl Command {
             | Self::Analytics { to, .. }
             | Self::Bulk { to, .. }
             | Self::Results { to, .. }
+            | Self::RunNow { to, .. }
             | Self::Stop { to, .. }
             | Self::Resolve { to, .. }
             | Self::ResolveStep { to, .. }

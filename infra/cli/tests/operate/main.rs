@@ -126,6 +126,11 @@ fn workflows_and_health_are_printed_as_text_and_as_json() {
 fn actions_on_a_task_say_what_it_is_now_and_the_audit_trail_has_who_and_why() {
     let shop = Shop::start();
     let task = shop.buy_later();
+    let run_now = ["run-now", &task, "--reason", "the gateway is back"];
+    shop.operate(&run_now).expect(0).prints(&format!("{task} is in_progress now"));
+    shop.operate(&["show", &task]).expect(0).prints("run_now process_payment  by ann: the gateway is back");
+    until("it is complete", || shop.operate(&["show", &task]).stdout.contains("status     complete"));
+    let task = shop.buy_later();
     shop.operate(&["cancel", &task, "--reason", "she called"]).expect(0).prints(&format!("{task} is compensating now"));
     shop.operate(&["show", &task]).expect(0).prints("  cancel  by ann: she called");
     until("it is cancelled", || shop.operate(&["show", &task]).stdout.contains("status     cancelled"));
@@ -136,6 +141,8 @@ fn actions_on_a_task_say_what_it_is_now_and_the_audit_trail_has_who_and_why() {
     let answer = shop.operate(&["redrive", &failed, "--reason", "why", "--json"]).expect(0).json();
     assert_eq!((&answer["task_id"], &answer["success"]), (&json!(failed), &json!(true)));
     until("it has failed again", || shop.operate(&["show", &failed]).stdout.contains("status     error"));
+    let refused = shop.operate(&["run-now", &failed, "--reason", "why"]).expect(1);
+    refused.says("No step of the task waits for a retry: it is error (409)");
     shop.operate(&["compensate", &failed, "--reason", "why"]).expect(0).prints("is compensating now");
 
     let other = shop.buy("card_declined");

@@ -40,6 +40,10 @@ pub const COMPENSATION_GRAPH: i64 = 3;
 /// after it.
 pub const DEADLINE: i64 = 3;
 
+/// The format of a task that somebody had run now: `v` and `needs` of its item. A version that does not know that action cannot read
+/// the audit trail.
+pub const RUN_NOW: i64 = 3;
+
 /// The format of a bulk action: `v` and `needs` of its items. Versions before it do not know any.
 pub const BULK: i64 = 3;
 

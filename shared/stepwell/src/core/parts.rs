@@ -2,11 +2,11 @@
 
 use super::{
     format::{WRITES, v1},
-    item::attribute,
+    item::{Key, attribute},
     record::{AttemptRecord, Outcome, STEP_RETENTION, StepRecord},
-    transition::{Change, Condition},
+    transition::{Change, Condition, Write},
 };
-use crate::core::{state::StepState, timestamp::Timestamp};
+use crate::core::{id::TaskId, state::StepState, timestamp::Timestamp};
 
 pub(super) fn is_state(state: StepState) -> Condition {
     Condition::Is(attribute::STATE, state.as_str().into())
@@ -41,4 +41,16 @@ pub(super) fn made(now: Timestamp) -> impl Iterator<Item = Change> {
 pub(super) fn lost_attempt(step: &StepRecord) -> Vec<Change> {
     let Some(open) = step.open_attempt() else { return Vec::new() };
     step.trail().with(&AttemptRecord { outcome: Outcome::Lost, finished_at: step.lease_until, ..open })
+}
+
+/// The step waits until this time for the attempt after the last one that was read.
+pub(super) fn waits_until(step: &StepRecord, until: Timestamp) -> Condition {
+    stands_in(StepState::Retrying, step.attempt).and(Condition::Is(attribute::NEXT_RETRY_AT, until.as_millis().into()))
+}
+
+/// Makes the next attempt of a step that waits for its retry due at another time than the one that was read.
+pub(super) fn rescheduled(task: TaskId, step: &StepRecord, at: Timestamp) -> Write {
+    let as_read = step.next_retry_at.map_or(Condition::Any(Vec::new()), |until| waits_until(step, until));
+    let key = Key::Step(task, step.name.clone());
+    Write::update(key, as_read, vec![millis(attribute::NEXT_RETRY_AT, at)])
 }

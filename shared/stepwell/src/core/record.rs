@@ -26,6 +26,9 @@ pub const STEP_RETENTION: Duration = Duration::from_secs((90 + 7) * 24 * 60 * 60
 /// How long DynamoDB's TTL keeps an idempotency key.
 pub const KEY_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+/// The actor in the audit trail for the engine's own actions.
+pub(crate) const ENGINE_ACTOR: &str = "stepwell";
+
 /// A task to be created.
 #[derive(Clone, Debug)]
 pub struct NewTask<'a> {
@@ -139,7 +142,7 @@ impl TaskRecord {
 
     /// The time of its start or, if it was redriven, of its last redrive.
     pub fn last_begun_at(&self) -> Timestamp {
-        let redrives = self.actions.iter().filter(|action| action.what == ActionKind::Redrive);
+        let redrives = self.actions.iter().filter(|action| action.what.redrives());
         redrives.map(|action| action.at).fold(self.created_at, Timestamp::max)
     }
 
@@ -160,10 +163,17 @@ impl TaskRecord {
         Outgoing { workflow: self.workflow_name().to_owned(), message, delay: Duration::ZERO }
     }
 
-    /// Whether the audit trail has room for another redrive, or for another cancellation that may be refused.
+    /// Whether the audit trail has room for another redrive, or for another cancellation that may be refused. What was run now does not
+    /// use it up.
     pub fn has_room_for_redrive(&self) -> bool {
-        let actions = self.actions.iter().map(Action::bytes);
+        let actions = self.actions.iter().filter(|action| action.what != ActionKind::RunNow).map(Action::bytes);
         actions.chain(self.refusals.iter().map(Refusal::bytes)).sum::<usize>() <= MAX_ACTIONS_BYTES
+    }
+
+    /// Whether the audit trail has room for another entry about waiting steps that were run now.
+    pub(crate) fn has_room_for_run_now(&self) -> bool {
+        let run_now = self.actions.iter().filter(|action| action.what == ActionKind::RunNow);
+        run_now.map(Action::bytes).sum::<usize>() <= MAX_RUN_NOW_BYTES
     }
 
     /// The failed steps that are not optional. As long as there is one, the task has failed.
@@ -243,6 +253,10 @@ pub enum ActionKind {
     /// SQS gave up on the message of a step.
     #[serde(rename = "give_up")]
     DeadLetter,
+    /// The steps that waited for their next attempt were attempted at once.
+    RunNow,
+    /// The redrive that the engine had planned for later was made at once.
+    RedriveNow,
 }
 
 impl Action {
@@ -251,6 +265,14 @@ impl Action {
 
     /// The bytes that the page of a bulk action takes.
     const BULK_BYTES: usize = 60;
+
+    /// Whether it is one of the redrives that the plan allows the engine: made by the engine, or at once by somebody in its place.
+    pub fn is_planned_redrive(&self) -> bool {
+        match self.what {
+            ActionKind::Redrive => self.who == ENGINE_ACTOR,
+            what => what == ActionKind::RedriveNow,
+        }
+    }
 
     fn bytes(&self) -> usize {
         let bulk = self.bulk.map_or(0, |_| Self::BULK_BYTES);
@@ -274,7 +296,14 @@ impl ActionKind {
             Self::ResolveStep => "resolve_step",
             Self::Compensate => "compensate",
             Self::DeadLetter => "dead_letter",
+            Self::RunNow => "run_now",
+            Self::RedriveNow => "redrive_now",
         }
+    }
+
+    /// Whether the failed steps got a fresh set of attempts.
+    pub const fn redrives(self) -> bool {
+        matches!(self, Self::Redrive | Self::RedriveNow)
     }
 }
 
@@ -377,6 +406,9 @@ fn cut(text: &str, max_bytes: usize) -> &str {
 /// The size of a task's audit trail above which the task is not redriven any more. The rest of the item has room for the
 /// actions by which operators end such a task.
 const MAX_ACTIONS_BYTES: usize = 64 * 1024;
+
+/// The size of the entries about waiting steps that were run now above which none is run now any more. Besides [`MAX_ACTIONS_BYTES`].
+const MAX_RUN_NOW_BYTES: usize = 16 * 1024;
 
 /// The outcome of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -581,6 +613,10 @@ mod tests {
         }
         let texts = "customer".len() + 500 + 48;
         assert_eq!(task.actions.len(), MAX_ACTIONS_BYTES / (Action::FRAME_BYTES + texts) + 1);
+        // What was run now has room of its own.
+        assert!(task.has_room_for_run_now());
+        task.actions = vec![Action { what: ActionKind::RunNow, ..action }; task.actions.len()];
+        assert_eq!((task.has_room_for_redrive(), task.has_room_for_run_now()), (true, false));
     }
 
     #[test]

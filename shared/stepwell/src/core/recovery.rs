@@ -35,15 +35,12 @@
 use crate::core::{
     codes::EngineCode,
     plan::{CompensationOrder, StepPlan, one_after_another},
-    record::{Action, ActionKind, Outcome, StepRecord},
+    record::{Outcome, StepRecord},
     snapshot::TaskSnapshot,
     state::{End, StepState, TaskState},
     timestamp::Timestamp,
 };
 use std::{cmp::Reverse, time::Duration};
-
-/// The actor in the audit trail for the engine's own actions.
-pub(crate) const ENGINE_ACTOR: &str = "stepwell";
 
 /// The log message for a compensation that failed for good, when it fails. The template's alarm searches for it.
 pub const COMPENSATION_FAILED: &str = "compensation failed";
@@ -174,8 +171,7 @@ pub fn redrive_at(snapshot: &TaskSnapshot) -> Option<Timestamp> {
     if task.state != TaskState::Failed || snapshot.newer().is_some() {
         return None;
     }
-    let by_engine = |action: &&Action| action.what == ActionKind::Redrive && action.who == ENGINE_ACTOR;
-    let so_far = u32::try_from(task.actions.iter().filter(by_engine).count()).ok()?;
+    let so_far = u32::try_from(task.actions.iter().filter(|action| action.is_planned_redrive()).count()).ok()?;
     let wait = task.plan.redrive_delay(so_far)?;
     let may_pass = |step: &StepRecord| {
         if is_delivery_exhausted(step) {
@@ -189,6 +185,14 @@ pub fn redrive_at(snapshot: &TaskSnapshot) -> Option<Timestamp> {
     let all = failed.len() == task.failed_required_steps().count() && failed.into_iter().all(may_pass);
     let at = task.finished_at.filter(|_| all && fits).map(|failed_at| failed_at + wait)?;
     deadline_of_failed(snapshot).is_none_or(|deadline| at < deadline).then_some(at)
+}
+
+/// The steps that the engine will redrive, or is about to. None if no redrive is planned, or it would come after the deadline.
+pub(crate) fn planned_redrive(snapshot: &TaskSnapshot, now: Timestamp) -> Vec<&StepRecord> {
+    match redrive_at(snapshot) {
+        Some(_) if !is_overdue(snapshot, now) => snapshot.failed_required_steps(),
+        _ => Vec::new(),
+    }
 }
 
 /// Whether SQS gave up on the message of this failed step.
@@ -291,7 +295,7 @@ mod tests {
     use crate::{
         core::{
             plan::{Compensate, Deadline},
-            record::{AttemptRecord, Failure},
+            record::{Action, ActionKind, AttemptRecord, ENGINE_ACTOR, Failure},
         },
         testing::fixtures::{at, compensation, snapshot, with_optional},
     };

@@ -195,6 +195,14 @@ impl TaskSnapshot {
         failed.filter(concerned).collect()
     }
 
+    /// The steps and compensations that wait for their next attempt, and for nothing else.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = &StepRecord> {
+        let plan = &self.task.plan;
+        let is_ready = |step: &&StepRecord| plan.step(&step.name).is_some_and(|step| self.is_ready(step));
+        let retrying = |step: &&StepRecord| step.state == StepState::Retrying && step.next_retry_at.is_some();
+        self.steps.iter().chain(&self.compensations).filter(retrying).filter(is_ready)
+    }
+
     /// The compensations that the task waits for, and that wait for nothing any more. A failed one is among them unless it is
     /// optional: it needs a person.
     pub fn open_compensations(&self) -> Vec<&StepRecord> {

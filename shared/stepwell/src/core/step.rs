@@ -7,7 +7,7 @@ use super::{
     codec::Unreadable,
     format::v1,
     item::{Key, attribute, stored},
-    parts::{is_state, lost_attempt, made, millis, stands_in, to_state},
+    parts::{is_state, lost_attempt, made, millis, rescheduled, stands_in, to_state, waits_until},
     record::{AttemptRecord, Failure, Lease, StepRecord, TaskRecord},
     task,
     timer::unlisted,
@@ -185,14 +185,7 @@ pub fn retry_later(lease: &Lease, attempt: &AttemptRecord) -> Transition {
 /// Makes the next attempt of a step that waits for its retry due at another time than the one that was read. The number of its
 /// attempts stays as it is.
 pub fn reschedule(task: TaskId, step: &StepRecord, at: Timestamp) -> Transition {
-    let waits = |until: Timestamp| {
-        stands_in(StepState::Retrying, step.attempt)
-            .and(Condition::Is(attribute::NEXT_RETRY_AT, until.as_millis().into()))
-    };
-    let as_read = step.next_retry_at.map_or(Condition::Any(Vec::new()), waits);
-    let key = Key::Step(task, step.name.clone());
-    let write = Write::update(key, as_read, vec![millis(attribute::NEXT_RETRY_AT, at)]);
-    Transition::of("reschedule", write.made_before(waits(at)))
+    Transition::of("reschedule", rescheduled(task, step, at).made_before(waits_until(step, at)))
 }
 
 /// Parks a step that is pending, or retrying, as it was read: without an attempt, it waits until this time for this reason.

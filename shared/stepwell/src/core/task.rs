@@ -5,10 +5,10 @@
 
 use super::{
     codec::Unreadable,
-    format::{WRITES, v1},
+    format::{RUN_NOW, WRITES, v1},
     index::{FIRST_INSPECTION_AFTER, IndexPartition, IndexPosition, OVERDUE_AFTER},
     item::{Item, Key, attribute, set, stored, stored_text},
-    parts::{is_state, lost_attempt, made, millis, stamp, stands_in, to_state},
+    parts::{is_state, lost_attempt, made, millis, rescheduled, stamp, stands_in, to_state},
     record::{
         Action, ActionKind, Failure, KEY_RETENTION, KeyRecord, NewTask, RETENTION, Refusal, StepRecord, TaskRecord,
     },
@@ -178,6 +178,29 @@ pub fn redrive(task: &TaskRecord, failed: &[&StepRecord], action: &Action) -> Op
     Some(Transition { name: "redrive", writes })
 }
 
+/// Makes steps that wait for their next attempt due at the time of this action, or when they are due if that is earlier. The number of
+/// their attempts stays as it is. `None` if there is no step.
+///
+/// Only the entry in the audit trail tells this write from that of somebody else in the same millisecond.
+pub fn run_now(task: &TaskRecord, waiting: &[&StepRecord], action: &Action) -> Option<Transition> {
+    let due = |step: &StepRecord| step.next_retry_at.map_or(action.at, |at| at.min(action.at));
+    let changes = [in_trail(action)].into_iter().chain(format_of_run_now(task)).collect();
+    let condition = is_in(task.state).and(Condition::Lacks(attribute::ACTIONS, stored(action)));
+    let of_task = Write::update(Key::Task(task.id), condition, changes).made_before(is_in_trail(action));
+    let of_steps = waiting.iter().map(|step| rescheduled(task.id, step, due(step)));
+    let writes = [of_task].into_iter().chain(of_steps).collect();
+    (!waiting.is_empty()).then_some(Transition { name: "run_now", writes })
+}
+
+/// Redrives failed steps as the engine has planned to do later.
+pub fn redrive_now(task: &TaskRecord, failed: &[&StepRecord], action: &Action) -> Option<Transition> {
+    let mut redrive = redrive(task, failed, action)?;
+    if let Some(Write { effect: Effect::Change(changes), .. }) = redrive.writes.last_mut() {
+        changes.extend(format_of_run_now(task));
+    }
+    Some(redrive)
+}
+
 /// Redrives failed steps as an operator does: the task has its whole time to the deadline once more.
 pub fn redrive_with_new_deadline(task: &TaskRecord, failed: &[&StepRecord], action: &Action) -> Option<Transition> {
     let mut redrive = redrive(task, failed, action)?;
@@ -295,7 +318,7 @@ pub fn close_or_compensate(task: TaskId, to: Termination, action: &Action) -> Tr
     changes.extend(listed(task, IndexPartition::ended(state), at));
     let condition = legal(to.event(), |after| after == state);
     let write = Write::update(Key::Task(task), condition, changes).on_task(to.event());
-    Transition::of("close_or_compensate", write.made_before(Condition::Contains(attribute::ACTIONS, stored(action))))
+    Transition::of("close_or_compensate", write.made_before(is_in_trail(action)))
 }
 
 /// Writes the graph of the compensations of a task, sorted topologically, unless it is written. A chain needs no more than its
@@ -395,8 +418,18 @@ fn listed(task: TaskId, partition: IndexPartition, at: Timestamp) -> [Change; 2]
     IndexPosition { task, step: None, partition, at }.changes()
 }
 
+/// The format of a task that somebody had run now.
+fn format_of_run_now(task: &TaskRecord) -> [Change; 2] {
+    let format = task.plan.format().max(RUN_NOW);
+    [attribute::V, attribute::NEEDS].map(|name| Change::Set(name, format.into()))
+}
+
 fn in_trail(action: &Action) -> Change {
     Change::Append(attribute::ACTIONS, stored(action))
+}
+
+fn is_in_trail(action: &Action) -> Condition {
+    Condition::Contains(attribute::ACTIONS, stored(action))
 }
 
 /// The failed steps are still those of the task as read.

@@ -192,6 +192,35 @@ fn step_transition_is_applied_if_and_only_if_the_state_machine_allows_its_event(
 }
 
 #[test]
+fn step_is_run_now_by_nobody_without_an_entry_in_the_audit_trail() {
+    let action = |who: &str| Action {
+        at: at(5),
+        what: ActionKind::RunNow,
+        step: None,
+        who: who.to_owned(),
+        why: "a test".to_owned(),
+        bulk: None,
+    };
+    let waiting = || {
+        let (store, TaskSnapshot { task, .. }) = started();
+        put_step(&store, task.id, StepState::Retrying);
+        let step = store.step(task.id, STEP);
+        (store, task, step)
+    };
+    let (store, task, step) = waiting();
+    let run_now = |who| task::run_now(&task, &[&step], &action(who)).unwrap();
+    assert!(written(&store, &run_now("ann")));
+    assert!(written(&store, &run_now("ann")), "once more, because its answer was lost");
+    assert!(!written(&store, &run_now("bob")), "in the same millisecond");
+    let entries = store.item(&Key::Task(task.id))[attribute::ACTIONS].clone();
+    assert_eq!(entries, json!([action("ann")]));
+
+    let (store, task, step) = waiting();
+    assert!(written(&store, &step::reschedule(task.id, &step, at(5))), "a customer leaves no entry");
+    assert!(!written(&store, &task::run_now(&task, &[&step], &action("ann")).unwrap()));
+}
+
+#[test]
 fn step_misses_no_deadline_that_was_moved_meanwhile() {
     let (store, snapshot) = started();
     let id = snapshot.task.id;

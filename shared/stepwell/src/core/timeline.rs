@@ -4,7 +4,7 @@
 
 use crate::core::{
     plan::StepPlan,
-    record::{Action, ActionKind, AttemptRecord, Outcome, Refusal, StepRecord},
+    record::{Action, AttemptRecord, Outcome, Refusal, StepRecord},
     recovery::redrive_at,
     snapshot::TaskSnapshot,
     state::{StepState, TaskState, TaskStatus},
@@ -184,7 +184,7 @@ impl Waits<'_, '_> {
     /// no redrive is on record.
     fn redriven(&mut self, from: Timestamp, until: Option<Timestamp>) -> Timestamp {
         let about = |action: &&Action| action.step.as_deref().is_none_or(|named| named == self.record.name);
-        let redrives = self.snapshot.task.actions.iter().filter(|action| action.what == ActionKind::Redrive);
+        let redrives = self.snapshot.task.actions.iter().filter(|action| action.what.redrives());
         let mut times = redrives.filter(about).map(|action| action.at);
         let within = |at: &Timestamp| from <= *at && until.is_none_or(|until| *at <= until);
         let Some(at) = times.rfind(within) else { return from };

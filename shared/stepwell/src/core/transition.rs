@@ -71,6 +71,8 @@ pub enum Condition {
     Below(&'static str, i64),
     /// The attribute is a list with this entry.
     Contains(&'static str, Value),
+    /// The attribute is not a list with this entry.
+    Lacks(&'static str, Value),
     /// All of these hold. An empty list always holds.
     All(Vec<Condition>),
     /// At least one of these holds. An empty list never holds.
@@ -260,9 +262,8 @@ impl Condition {
             Self::Is(name, value) => item.get(*name) == Some(value),
             Self::AtMost(name, most) => number(name).is_some_and(|number| number <= *most),
             Self::Below(name, bound) => number(name).is_some_and(|number| number < *bound),
-            Self::Contains(name, entry) => {
-                item.get(*name).and_then(Value::as_array).is_some_and(|list| list.contains(entry))
-            }
+            Self::Contains(name, entry) => contains(item, name, entry),
+            Self::Lacks(name, entry) => !contains(item, name, entry),
             Self::All(conditions) => conditions.iter().all(|condition| condition.holds(item)),
             Self::Any(conditions) => conditions.iter().any(|condition| condition.holds(item)),
         }
@@ -279,6 +280,10 @@ impl Condition {
             one => Self::All(vec![one, other]),
         }
     }
+}
+
+fn contains(item: &Item, name: &str, entry: &Value) -> bool {
+    item.get(name).and_then(Value::as_array).is_some_and(|list| list.contains(entry))
 }
 
 impl Effect {
@@ -376,6 +381,8 @@ mod tests {
         assert_eq!(holds(Condition::Below("n", 6)), (false, true));
         assert_eq!(holds(Condition::Contains("l", json!({"a": 1}))), (false, true));
         assert_eq!(holds(Condition::Contains("l", json!({"a": 2}))), (false, false));
+        assert_eq!(holds(Condition::Lacks("l", json!({"a": 1}))), (true, false));
+        assert_eq!(holds(Condition::Lacks("l", json!({"a": 2}))), (true, true));
         assert_eq!(holds(Condition::ALWAYS), (true, true));
         assert_eq!(holds(Condition::Any(vec![])), (false, false));
     }

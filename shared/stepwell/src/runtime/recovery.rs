@@ -3,8 +3,8 @@
 use crate::{
     core::{
         id::TaskId,
-        record::{Action, ActionKind, StepRecord},
-        recovery::{self, COMPENSATION_FAILED, ENGINE_ACTOR, NextAction, OPTIONAL_STEP_FAILED},
+        record::{Action, ActionKind, ENGINE_ACTOR, StepRecord},
+        recovery::{self, COMPENSATION_FAILED, NextAction, OPTIONAL_STEP_FAILED},
         snapshot::TaskSnapshot,
         state::{End, StepState},
         task::{self, Termination},

@@ -207,8 +207,15 @@ async fn step_that_is_parked_is_not_run_now_however_often_somebody_asks() {
     let parked = parked_after(&harness, 60).await;
     let (planned, sent) = (record(&harness, parked, "pay").next_retry_at, sent_to(&harness, "pay"));
     for _ in 0..3 {
-        assert_eq!(harness.client().run_now(parked).await.ok(), planned);
+        assert_eq!(harness.client().run_now_after_pause(parked).await.ok(), planned);
     }
+    let refused = harness.client().run_now(parked, &actor()).await.unwrap_err();
+    let until = planned.unwrap();
+    let error = format!(
+        "step `pay` waits for a service that is out, and no attempt is made before it is back: the engine looks again by itself, for \
+         this step at {until}"
+    );
+    assert_eq!(refused.to_string(), error);
     assert_eq!(sent_to(&harness, "pay"), sent);
 }
 

@@ -60,6 +60,9 @@ impl Placeholders {
             Condition::Contains(name, entry) => {
                 format!("contains({}, {})", self.name(name), self.value(attribute_value(name, entry)))
             }
+            Condition::Lacks(name, entry) => {
+                format!("NOT contains({}, {})", self.name(name), self.value(attribute_value(name, entry)))
+            }
             Condition::All(conditions) => {
                 let parts = conditions.iter().filter_map(|condition| self.part(condition)).collect();
                 return join(parts, " AND ");

@@ -187,6 +187,8 @@ pub enum Write<'a> {
     /// The next attempt of a step becomes due before its backoff is over. No action of the model makes this write: it does what
     /// the end of the backoff does.
     Reschedule(usize),
+    /// The same of all steps that wait for their next attempt, by an operator. No action of the model makes this write either.
+    RunNow(&'a [usize]),
     /// A worker fails the step for good.
     Fail(usize, Fence),
     /// The same of a compensation that refuses to undo its step.
@@ -252,6 +254,7 @@ pub enum Rule {
     RetryLater,
     RetryThrottled,
     Reschedule,
+    RunNow,
     Fail,
     Refuse,
     RecordJoinArrival,
@@ -273,7 +276,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::Create,
         Self::ReserveKey,
         Self::PutSearchKey,
@@ -291,6 +294,7 @@ impl Rule {
         Self::RetryLater,
         Self::RetryThrottled,
         Self::Reschedule,
+        Self::RunNow,
         Self::Fail,
         Self::Refuse,
         Self::RecordJoinArrival,
@@ -365,6 +369,10 @@ impl Write<'_> {
             Self::Reschedule(step) => {
                 let item = before.item(step);
                 item.state == StepState::Retrying && !item.over
+            }
+            Self::RunNow(steps) => {
+                let waits = |step: &usize| before.item(*step).state == StepState::Retrying;
+                before.task().is_some() && steps.iter().all(waits)
             }
             // A dead letter fails a step that was never attempted, and its message waits like that of any other.
             Self::MoveTimer(step) => before.item(step).attempted || before.item(step).state == StepState::Error,
@@ -455,6 +463,7 @@ impl Write<'_> {
             Self::MissDeadline(step) | Self::ResolveStep(step) | Self::DeadLetterStep(step) => {
                 before.load(step).is_its_turn()
             }
+            Self::RunNow(steps) => !steps.is_empty() && steps.iter().all(|step| before.load(*step).is_its_turn()),
             Self::CancelStep(step) => {
                 !before.is_compensation(step) && task.is_some_and(|task| task.compensating() == Some(false))
             }
@@ -537,6 +546,10 @@ impl Write<'_> {
                 Change::of_step(step, ModelItem { counted: item.counted.saturating_sub(1), ..item })
             }
             Self::Reschedule(step) => Change::of_step(step, ModelItem { over: true, ..before.item(step) }),
+            Self::RunNow(steps) => {
+                let items = steps.iter().map(|step| (*step, ModelItem { over: true, ..before.item(*step) }));
+                Change { task: Some(before.task()?), items: items.collect() }
+            }
             Self::MoveTimer(step) => Change::of_step(step, before.item(step)),
             // A task that is neither running nor compensating keeps its state, and so does that of an optional step.
             Self::Fail(step, _) => {

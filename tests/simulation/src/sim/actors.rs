@@ -6,11 +6,16 @@ use super::{
 };
 use crate::steps::name;
 use serde_json::json;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use stepwell::{
     ActionError, Actor, BulkAction, BulkRequest, Filter, IdempotencyKey, ManualResult, NewBulk, Pace, RUN_NOW_PAUSE,
     TaskId, Workflow,
-    core::{message::Message, plan::Plan, record::TaskRecord, state::TaskStatus},
+    core::{
+        message::Message,
+        plan::Plan,
+        record::TaskRecord,
+        state::{TaskState, TaskStatus},
+    },
 };
 use uuid::Uuid;
 
@@ -104,7 +109,7 @@ pub(super) async fn operate(simulation: Arc<Simulation>, plan: Plan) {
                     start_bulk(&simulation, &client, &actor).await;
                     return Ok(Vec::new());
                 }
-                7 => return run_now(&simulation, &client, task, &plan).await,
+                7 => return run_now(&simulation, &client, task, &plan, &actor).await,
                 8 => client.redrive_before_deadline(task, &actor).await.map(drop),
                 _ => client.redrive(task, &actor).await.map(drop),
             };
@@ -118,26 +123,37 @@ pub(super) async fn operate(simulation: Arc<Simulation>, plan: Plan) {
     }
 }
 
-/// A customer does not want to wait for a step's next attempt. Steps wait seldom and briefly, so the customer looks for a while.
-/// The action leaves no entry in the audit trail, so there is none to look for.
+/// A customer, or an operator, does not want to wait for a step's next attempt. Steps wait seldom and briefly, so they look for a while: a
+/// customer at one task, an operator at all, and also for one that has failed, which the engine may be about to redrive. A customer leaves no entry in the audit trail, so there is none
+/// to look for.
 async fn run_now(
     simulation: &Simulation,
     client: &RemoteClient,
     task: TaskId,
     plan: &Plan,
+    actor: &Actor,
 ) -> Result<Vec<TaskId>, ActionError> {
-    let waits = || {
-        let soon = simulation.scheduler.now() + RUN_NOW_PAUSE;
-        let mut steps = plan.steps().iter().map(|step| simulation.table.step(task, &step.name));
-        steps.any(|step| step.next_retry_at.is_some_and(|at| at > soon))
+    let by_operator = simulation.scheduler.one_in(2);
+    let waits = |task: TaskId| {
+        let soon = simulation.scheduler.now() + if by_operator { Duration::ZERO } else { RUN_NOW_PAUSE };
+        let compensations = plan.compensations().iter().filter(|_| by_operator);
+        let mut steps = plan.steps().iter().chain(compensations).map(|step| simulation.table.step(task, &step.name));
+        let failed = by_operator && simulation.table.task(task, |task| task.state == TaskState::Failed);
+        failed || steps.any(|step| step.next_retry_at.is_some_and(|at| at > soon))
     };
+    let mut task = task;
     for _ in 0..100 {
-        if waits() {
+        let seen = if by_operator { simulation.tasks() } else { vec![task] };
+        if let Some(found) = seen.into_iter().find(|task| waits(*task)) {
+            task = found;
             break;
         }
         simulation.scheduler.wait(1_000).await;
     }
-    client.run_now(task).await.map(|_| Vec::new())
+    match by_operator {
+        true => client.run_now(task, actor).await.map(|_| vec![task]),
+        false => client.run_now_after_pause(task).await.map(|_| Vec::new()),
+    }
 }
 
 /// An operator starts a bulk redrive of all failed tasks, sends the request again if the answer is lost, and stops some of them.

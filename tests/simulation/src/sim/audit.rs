@@ -15,7 +15,7 @@ use stepwell::{
         format::NewerFormat,
         item::Key,
         plan::Plan,
-        record::{Action, ActionKind, Outcome, StepRecord, TaskRecord},
+        record::{ActionKind, Outcome, StepRecord, TaskRecord},
         state::{StepEvent, StepState, TaskEvent},
         trail::{FIRST_ATTEMPTS, LAST_ATTEMPTS},
         transition::Event,
@@ -88,8 +88,8 @@ impl Audit {
         if after.deadline_from != before.deadline_from {
             self.scheduler.violated(|| format!("the engine has moved the deadline of task {}: {action:?}", after.id));
         }
-        let by_engine = |action: &&Action| action.what == ActionKind::Redrive && action.who == ENGINE;
-        let so_far = u32::try_from(before.actions.iter().filter(by_engine).count()).expect("few actions");
+        let so_far = before.actions.iter().filter(|action| action.is_planned_redrive()).count();
+        let so_far = u32::try_from(so_far).expect("few actions");
         let wait = match action.what {
             ActionKind::Redrive => before.plan.redrive_delay(so_far),
             _ => before.plan.compensates_failure_after(),

@@ -60,6 +60,7 @@ enum Op {
     Complete,
     RetryLater(u64),
     Reschedule,
+    RunNow,
     Fail,
     ArriveAtStep(usize),
     ArriveAtTask,
@@ -118,6 +119,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => Just(Op::Complete),
         5 => (0u64..20).prop_map(Op::RetryLater),
         3 => Just(Op::Reschedule),
+        2 => Just(Op::RunNow),
         6 => Just(Op::Fail),
         3 => (0usize..6).prop_map(Op::ArriveAtStep),
         2 => Just(Op::ArriveAtTask),
@@ -268,6 +270,7 @@ fn transition(op: &Op, given: &Given, plan: &Plan) -> Option<Transition> {
             step::retry_later(lease()?, &attempt)
         }
         Op::Reschedule => step::reschedule(id, &record, now),
+        Op::RunNow => return task::run_now(task, &[&record], &given.action(ActionKind::RunNow)),
         Op::Fail => step::fail(task, lease()?, &given.ended(lease()?, Outcome::PermanentError)),
         Op::ArriveAtStep(done) => step::record_join_arrival(id, step, &name(*done), now),
         Op::ArriveAtTask => task::record_leaf_arrival(id, step),
@@ -567,6 +570,7 @@ fn ops() -> Vec<Op> {
         Op::Complete,
         Op::RetryLater(5),
         Op::Reschedule,
+        Op::RunNow,
         Op::Fail,
         Op::Finish,
     ]);

@@ -9,8 +9,8 @@ use crate::{
         format::NewerFormat,
         id::TaskId,
         limits::MAX_RESULT_BYTES,
-        record::{Action, ActionKind, AttemptRecord},
-        recovery::deadline_of_failed,
+        record::{Action, ActionKind, AttemptRecord, StepRecord},
+        recovery::{deadline_of_failed, planned_redrive},
         search::keys_of_result,
         settlement::{Due, Settlement},
         snapshot::TaskSnapshot,
@@ -25,8 +25,8 @@ use crate::{
 };
 use std::time::Duration;
 
-/// The shortest time from the end of an attempt to the next one that somebody asks for with [`Client::run_now`]. Without it a
-/// customer who presses a button would use up the attempts within a second.
+/// The shortest time from the end of an attempt to the next one that a customer asks for with [`Client::run_now_after_pause`]. Without
+/// it a customer who presses a button would use up the attempts within a second.
 pub const RUN_NOW_PAUSE: Duration = Duration::from_secs(5);
 
 /// The actor of an action and the reason for it, for the task's audit trail.
@@ -104,6 +104,30 @@ pub enum ActionError {
     /// No step of the task waits for a retry.
     #[error("no step of the task waits for a retry: it is {0}")]
     NothingWaits(TaskStatus),
+    /// The step is parked, because a service is out. It would only be parked again.
+    #[error(
+        "step `{step}` waits for a service that is out, and no attempt is made before it is back: the engine looks again by itself, for this \
+         step at {until}"
+    )]
+    ServiceOut {
+        /// The step.
+        step: String,
+        /// When it looks whether the service is back.
+        until: Timestamp,
+    },
+    /// The step does not wait any more: it is due, and its attempt is on its way.
+    #[error("step `{step}` is due since {since}: its attempt is on its way")]
+    IsDue {
+        /// The step.
+        step: String,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// The part of the task's audit trail that keeps what was run now has no room for more.
+    #[error(
+        "what waits in the task was run now too often for its audit trail to keep more of it: it is attempted when it is due"
+    )]
+    RunTooOften,
     /// The step's state does not allow the action.
     #[error("cannot resolve step `{step}` in {state} state")]
     StepState {
@@ -195,6 +219,7 @@ const fn verb(action: ActionKind) -> &'static str {
         ActionKind::ResolveStep => "resolve a step of a",
         ActionKind::Compensate => "compensate",
         ActionKind::DeadLetter => "dead-letter a step of a",
+        ActionKind::RunNow | ActionKind::RedriveNow => "run now what waits in a",
     }
 }
 
@@ -275,14 +300,58 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         .await
     }
 
-    /// Runs the step that waits for its retry now, or at [`RUN_NOW_PAUSE`] after its last attempt. The attempt is the one that was
+    /// Runs now what waits for its time: each step or compensation that waits for its next attempt, or else the redrive that the engine has
+    /// planned. These are the attempts that were planned for later, so no step gets more of them, and the deadline stays where it is.
+    /// With a failed step and another one that waits, only the latter is attempted.
+    /// Returns the task as it was before.
+    ///
+    /// # Errors
+    /// [`ActionError::NothingWaits`], if nothing does, [`ActionError::IsDue`], if all that waited is due, as after another such call,
+    /// [`ActionError::ServiceOut`], if a step waits only for a service, and [`ActionError::RunTooOften`]. Nothing is written then. See
+    /// [`ActionError`] for the others.
+    pub async fn run_now(&self, id: TaskId, actor: &Actor) -> Result<TaskSnapshot, ActionError> {
+        self.act(id, actor, |snapshot| {
+            let now = self.engine.now();
+            let (parked, waiting): (Vec<_>, Vec<_>) = snapshot.waiting().partition(|step| is_parked(step));
+            let (later, due): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|step| step.next_retry_at > Some(now));
+            let (steps, transition) = if !later.is_empty() {
+                if !snapshot.task.has_room_for_run_now() {
+                    return Err(ActionError::RunTooOften);
+                }
+                let only = later.first().filter(|_| later.len() == 1).map(|step| step.name.as_str());
+                let run_now = task::run_now(&snapshot.task, &later, &self.action(ActionKind::RunNow, only, actor));
+                (later, run_now)
+            } else if let Some((step, since)) = first_wait(&due) {
+                return Err(ActionError::IsDue { step, since });
+            } else {
+                let failed = planned_redrive(snapshot, now);
+                if failed.is_empty() {
+                    let nothing = || ActionError::NothingWaits(snapshot.status());
+                    let service_out = |(step, until)| ActionError::ServiceOut { step, until };
+                    return Err(first_wait(&parked).map_or_else(nothing, service_out));
+                }
+                // A snapshot is not atomic, as for any redrive. One that is planned has room in the audit trail.
+                if failed.iter().any(|step| step.state != StepState::Error) {
+                    return Ok(None);
+                }
+                let action = self.action(ActionKind::RedriveNow, None, actor);
+                let redrive = task::redrive_now(&snapshot.task, &failed, &action);
+                (failed, redrive)
+            };
+            let messages = steps.iter().map(|step| Due::Send(snapshot.message(&step.name)));
+            Ok(transition.map(|transition| Settlement::of(transition).then(messages)))
+        })
+        .await
+    }
+
+    /// Runs the step that waits for its retry now for a customer: at once, or at [`RUN_NOW_PAUSE`] after its last attempt. The attempt is the one that was
     /// planned for later, so no step gets more attempts by it, and a repeated call changes nothing. Nor does one for a step that is
     /// parked because its service is out. It leaves no entry in
     /// the audit trail of the task; the attempts show when they ran. Returns the time at which the step is due.
     ///
     /// # Errors
     /// [`ActionError::NothingWaits`], if no step waits for a retry. See [`ActionError`] for the others.
-    pub async fn run_now(&self, id: TaskId) -> Result<Timestamp, ActionError> {
+    pub async fn run_now_after_pause(&self, id: TaskId) -> Result<Timestamp, ActionError> {
         let now = self.engine.now();
         let decided = self.engine.settle_as_read(id, |snapshot| {
             let Some(snapshot) = snapshot else { return Decision::Leave(Err(ActionError::NotFound(id))) };
@@ -294,8 +363,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             let ended_at = step.attempts.last().and_then(|attempt| attempt.finished_at);
             let due = ended_at.map_or(now, |ended_at| now.max(ended_at + RUN_NOW_PAUSE));
             // A step that is parked would only be parked again.
-            let is_parked = step.error.as_ref().is_some_and(|error| error.code == EngineCode::BreakerOpen.as_str());
-            if planned <= due || is_parked {
+            if planned <= due || is_parked(step) {
                 return Decision::Leave(Ok(planned));
             }
             let message = Due::Send(snapshot.message(&step.name));
@@ -450,6 +518,16 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         let (who, why) = (actor.who.clone(), actor.why.clone());
         Action { at: self.engine.now(), what, step, who, why, bulk: actor.bulk }
     }
+}
+
+/// The first of these steps, and the time of its next attempt.
+fn first_wait(steps: &[&StepRecord]) -> Option<(String, Timestamp)> {
+    steps.first().and_then(|step| Some((step.name.clone(), step.next_retry_at?)))
+}
+
+/// Whether the step waits for a service that is out.
+fn is_parked(step: &StepRecord) -> bool {
+    step.error.as_ref().is_some_and(|error| error.code == EngineCode::BreakerOpen.as_str())
 }
 
 fn refused(action: ActionKind, snapshot: &TaskSnapshot) -> ActionError {

@@ -3,8 +3,7 @@ use crate::{
     FailureKind, ManualResult, TaskId,
     core::{
         item::Key,
-        record::{ActionKind, StepRecord},
-        recovery::ENGINE_ACTOR,
+        record::{ActionKind, ENGINE_ACTOR, StepRecord},
         state::{End, StepState, TaskState, TaskStatus},
         timestamp::Timestamp,
         workflow::Workflow,

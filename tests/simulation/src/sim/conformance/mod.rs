@@ -10,7 +10,7 @@
 //!
 //! * A lease or a backoff is over or not, by the clock that the write itself shows: `started_at` of a claim,
 //!   `finished_at` of a write that ends a step from outside, the new time of a step that becomes due earlier. The length of either is not checked.
-//! * So is the deadline, by the time of a redrive.
+//! * So is the deadline, by the time of a redrive, and what somebody has run now, by that time.
 //! * The fence is seen in the audit trail: the entry has to be the last attempt's. The writer of a release cannot be
 //!   seen.
 //! * Results and errors are only present or absent. The graph of the compensations has to order those that run as the
@@ -81,6 +81,8 @@ pub(super) struct Made {
     breaker: Option<(Breaker, Breaker)>,
     task: Option<TaskWritten>,
     steps: Vec<StepWritten>,
+    /// The numbers of the written steps.
+    numbers: Vec<usize>,
 }
 
 impl Conformance {
@@ -144,13 +146,14 @@ impl Conformance {
     }
 
     /// Checks the collected writes of a transition with this name.
-    pub(super) fn judge(&self, name: &'static str, made: Made) {
+    pub(super) fn judge(&self, name: &'static str, mut made: Made) {
         if made.of.is_none() && made.key.is_none() && made.search_key.is_none() && made.breaker.is_none() {
             return;
         }
         let mut tasks = self.tasks.lock();
         let mut nothing = Projection::default();
         let before = made.of.and_then(|task| tasks.get_mut(&task)).unwrap_or(&mut nothing);
+        made.numbers = made.steps.iter().map(|step| step.step).collect();
         let judged = match rule_of(name, &made) {
             Some(rule) => self.rules.judge(rule, before, &made),
             None => Err("it has no rule of this name".to_owned()),
@@ -232,6 +235,7 @@ fn rule_of(name: &str, made: &Made) -> Option<Rule> {
         "retry_later" if made.steps.first().is_some_and(|step| step.is_throttled) => Rule::RetryThrottled,
         "retry_later" => Rule::RetryLater,
         "reschedule" => Rule::Reschedule,
+        "run_now" => Rule::RunNow,
         "fail" if made.steps.first().is_some_and(|step| step.is_refused) => Rule::Refuse,
         "fail" => Rule::Fail,
         "record_join_arrival" => Rule::RecordJoinArrival,
@@ -290,6 +294,10 @@ impl Made {
         if rule == Rule::Park && self.steps.iter().any(is_earlier) {
             return Err("it is due earlier than before".to_owned());
         }
+        let is_later = |step: &StepWritten| step.until() > before.until(step.step);
+        if rule == Rule::RunNow && self.steps.iter().any(is_later) {
+            return Err("it is due later than before".to_owned());
+        }
         let acted_at = self.task.as_ref().and_then(|task| task.acted_at);
         if rule == Rule::DeadLetterStep && acted_at != clock {
             return Err("the audit trail does not tell of the dead letter".to_owned());
@@ -304,7 +312,7 @@ impl Made {
     /// The time of the write by its writer's clock, where it shows. Only rules that depend on the end of a lease or
     /// backoff, or on the deadline, need it.
     fn clock(&self, rule: Rule) -> Option<Timestamp> {
-        if rule == Rule::Redrive {
+        if matches!(rule, Rule::Redrive | Rule::RunNow) {
             return self.task.as_ref()?.acted_at;
         }
         let [step] = &self.steps[..] else { return None };
@@ -351,6 +359,7 @@ impl Made {
             Rule::RetryLater => fenced.map(|(step, fence)| Write::RetryLater(step, fence))?,
             Rule::RetryThrottled => fenced.map(|(step, fence)| Write::RetryThrottled(step, fence))?,
             Rule::Reschedule => Write::Reschedule(step?.step),
+            Rule::RunNow => Write::RunNow(task.map(|_| &self.numbers[..])?),
             Rule::Fail => fenced.map(|(step, fence)| Write::Fail(step, fence))?,
             Rule::Refuse => fenced.map(|(step, fence)| Write::Refuse(step, fence))?,
             Rule::RecordJoinArrival => {

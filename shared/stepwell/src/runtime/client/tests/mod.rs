@@ -1,3 +1,4 @@
 mod find;
 mod operate;
+mod run_now;
 mod start;

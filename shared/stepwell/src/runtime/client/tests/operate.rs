@@ -21,7 +21,7 @@ use crate::{
 use std::{sync::Arc, time::Duration};
 
 /// A task of one step and its compensation, in this state. Both have failed if the state allows it.
-async fn in_state(state: TaskState) -> (Harness, TaskId) {
+pub(super) async fn in_state(state: TaskState) -> (Harness, TaskId) {
     let harness = graph(&[&[]], &[0], "");
     let task = harness.begin().await;
     harness.lose_messages();
@@ -46,6 +46,7 @@ async fn act(harness: &Harness, task: TaskId, what: ActionKind) -> Result<(), Ac
         ActionKind::Cancel => client.cancel(task, &actor()).await.map(drop),
         ActionKind::Compensate => client.compensate(task, &actor()).await,
         ActionKind::Resolve => client.resolve(task, &actor()).await,
+        ActionKind::RunNow | ActionKind::RedriveNow => client.run_now(task, &actor()).await.map(drop),
         ActionKind::ResolveStep | ActionKind::DeadLetter => {
             client.resolve_step(task, "s0", by_hand("{}"), &actor()).await
         }
@@ -109,9 +110,8 @@ async fn action_is_done_in_the_states_that_allow_it_and_refused_in_all_others() 
 #[tokio::test(start_paused = true)]
 async fn action_on_a_missing_task_is_refused() {
     let (harness, nobody) = (graph(&[&[]], &[], ""), TaskId::new());
-    for what in
-        [ActionKind::Redrive, ActionKind::Cancel, ActionKind::Compensate, ActionKind::Resolve, ActionKind::ResolveStep]
-    {
+    use ActionKind::{Cancel, Compensate, Redrive, Resolve, ResolveStep, RunNow};
+    for what in [Redrive, RunNow, Cancel, Compensate, Resolve, ResolveStep] {
         let refused = act(&harness, nobody, what).await.unwrap_err();
         assert_eq!(refused.to_string(), format!("there is no task {nobody}"), "{what:?}");
     }
@@ -329,7 +329,7 @@ fn actor_has_a_short_and_printable_name_and_reason() {
 }
 
 /// A task of one step, which asks for this wait after each of its attempts.
-async fn waiting(wait: Duration) -> (Harness, TaskId) {
+pub(super) async fn waiting(wait: Duration) -> (Harness, TaskId) {
     let harness = graph(&[&[]], &[], "");
     let error = retryable("BUSY", "try again").retry_after(wait);
     harness.fail("s0", vec![StepFault::Error(error); 10]);
@@ -349,7 +349,7 @@ async fn step_that_waits_runs_now_and_gets_no_more_attempts() {
     let mut pressed = 0;
     // Somebody presses each second.
     while harness.step(task, "s0").state == StepState::Retrying {
-        let due = harness.client().run_now(task).await.unwrap();
+        let due = harness.client().run_now_after_pause(task).await.unwrap();
         assert_eq!(harness.step(task, "s0").next_retry_at, Some(due));
         pressed += 1;
         harness.run_for(Duration::from_secs(1)).await.unwrap();
@@ -370,7 +370,7 @@ async fn step_that_waits_runs_now_and_gets_no_more_attempts() {
 async fn retry_that_is_due_soon_stays_as_it_is() {
     let (harness, task) = waiting(Duration::from_secs(4)).await;
     let planned = harness.step(task, "s0").next_retry_at;
-    assert_eq!(harness.client().run_now(task).await.ok(), planned);
+    assert_eq!(harness.client().run_now_after_pause(task).await.ok(), planned);
     assert_eq!((harness.step(task, "s0").next_retry_at, harness.woken().len()), (planned, 1));
 }
 
@@ -378,7 +378,7 @@ async fn retry_that_is_due_soon_stays_as_it_is() {
 async fn step_that_does_not_wait_is_not_run_now() {
     for state in TaskState::ALL {
         let (harness, task) = in_state(state).await;
-        let refused = harness.client().run_now(task).await.unwrap_err();
+        let refused = harness.client().run_now_after_pause(task).await.unwrap_err();
         assert!(matches!(refused, ActionError::NothingWaits(_)), "{state:?}: {refused}");
     }
     // Another delivery claims the step between the read and the write.
@@ -388,6 +388,6 @@ async fn step_that_does_not_wait_is_not_run_now() {
     harness.meanwhile("reschedule", async move {
         memory.force_step(task, "s0", StepState::InProgress);
     });
-    let refused = harness.client().run_now(task).await.unwrap_err();
+    let refused = harness.client().run_now_after_pause(task).await.unwrap_err();
     assert_eq!(refused.to_string(), "no step of the task waits for a retry: it is in_progress");
 }
