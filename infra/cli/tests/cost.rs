@@ -30,11 +30,11 @@ fn json(arguments: &[&str]) -> Value {
 #[test]
 fn checkout_is_counted_and_priced_to_the_cent() {
     let cost = json(&[CHECKOUT]);
-    let counted = "14 write units on the table and 3 on its index, 11.5 read units, 5 sends, 5 deliveries, at most 4 calls in sequence";
+    let counted = "16 write units on the table and 4 on its indexes, 11.5 read units, 5 sends, 5 deliveries, at most 4 calls in sequence";
     assert_eq!(cost["counted"], counted);
-    assert_eq!(cost["rows"][0]["what"], "DynamoDB: 17 write units");
-    // 17 x 0.625, 11.5 x 0.125, 15 x 0.40, 6 x 0.20.
-    let flat = ["10.63", "1.44", "6.00", "1.20"];
+    assert_eq!(cost["rows"][0]["what"], "DynamoDB: 20 write units");
+    // 20 x 0.625, 11.5 x 0.125, 15 x 0.40, 6 x 0.20.
+    let flat = ["12.50", "1.44", "6.00", "1.20"];
     for (row, dollars) in flat.iter().enumerate() {
         assert_eq!(cost["rows"][row]["dollars"], serde_json::json!([dollars, dollars, dollars, dollars]));
     }
@@ -42,10 +42,10 @@ fn checkout_is_counted_and_priced_to_the_cent() {
     assert_eq!(cost["step_functions"][0]["dollars"][0], "150.00");
 }
 
-#[test_case("[{name: a}]", "4 write units on the table and 3 on its index, 1 read units, 1 sends", 2; "a single step")]
+#[test_case("[{name: a}]", "4 write units on the table and 4 on its indexes, 1 read units, 1 sends", 2; "a single step")]
 #[test_case(
     "[{name: a}, {name: b, depends_on_step: a}, {name: c, depends_on_step: a}, {name: d, depends_on_steps: [b, c]}]",
-    "12 write units on the table and 3 on its index, 8 read units, 4 sends", 6; "a diamond")]
+    "12 write units on the table and 4 on its indexes, 8 read units, 4 sends", 6; "a diamond")]
 fn graph_is_counted(steps: &str, counted: &str, transitions: usize) {
     let folder = tempfile::TempDir::new().unwrap();
     let file = folder.path().join("workflow.yaml");

@@ -96,7 +96,7 @@ type TimeOf<'a> = dyn Fn(&str) -> Option<Duration> + Sync + 'a;
 
 impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     /// Counts how the open tasks stand. `time_of` says how long tasks of a workflow, named `namespace/name@version`, may be open. It makes
-    /// 48 reads of the index, each of at most [64](READ) entries, whatever the number of tasks. The index is eventually consistent.
+    /// 48 reads of the index, each of at most 64 entries, whatever the number of tasks. The index is eventually consistent.
     ///
     /// # Errors
     /// The store failed.
