@@ -100,7 +100,7 @@ fn describe() -> Document {
     let root = json!({
         "info": {
             "title": "Stepwell: checkout",
-            "version": env!("CARGO_PKG_VERSION"),
+            "version": concat!(env!("CARGO_PKG_VERSION_MAJOR"), ".", env!("CARGO_PKG_VERSION_MINOR")),
             "description": "Starts, shows, retries and cancels checkouts, and shows orders and the catalogue. A request about a \
                 checkout needs its key, which the answer to `POST /checkout` gives: as the field `key` of the query, or as the \
                 header `X-Task-Key`. Without it `GET /order_status` says the word of the status, and all else is 404.",

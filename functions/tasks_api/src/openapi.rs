@@ -101,7 +101,7 @@ fn describe() -> Document {
     let root = json!({
         "info": {
             "title": "Stepwell: operators",
-            "version": env!("CARGO_PKG_VERSION"),
+            "version": concat!(env!("CARGO_PKG_VERSION_MAJOR"), ".", env!("CARGO_PKG_VERSION_MINOR")),
             "description": "Lists, inspects and repairs workflow tasks, ships orders and sends their e-mail again. Each action has a \
                 reason, which the audit trail keeps with the operator's name. On AWS requests are signed (SigV4), or carry a token of the \
                 stack's issuer; on one machine they carry the token of the shop's folder, and the header `X-Operator` may name the \

@@ -111,7 +111,7 @@ async fn operators_see_the_whole_shop<B: Backend>() {
     let figures = operator.get(&format!("/analytics?{time}")).await.expect(200);
     assert_eq!(figures["workflows"][0]["statuses"], json!({"error": 1}), "{figures}");
     let workflows = operator.get("/workflows").await.expect(200);
-    assert_eq!(workflows["workflows"][0]["steps"][1]["name"], "process_payment", "{workflows}");
+    assert_eq!(workflows["workflows"][0]["steps"][0]["name"], "validate_cart", "{workflows}");
     let health = operator.get("/health/status").await.expect(200);
     assert!(health["needs_person"]["tasks"].is_u64(), "{health}");
 }

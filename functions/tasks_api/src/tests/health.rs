@@ -3,7 +3,10 @@
 use super::*;
 use std::{collections::BTreeSet, time::Duration};
 use stepwell::{
-    core::index::{IndexPartition, move_in_index},
+    core::{
+        index::{IndexPartition, move_in_index},
+        plan::StepPlan,
+    },
     ports::Store,
 };
 use test_case::test_case;
@@ -135,12 +138,17 @@ async fn workflows_are_shown_as_their_files_say() {
     assert_eq!(shown["search_keys"], json!(["email", "order_number"]));
     let deadline = (&shown["complete_within_seconds"], &shown["point_of_no_return"]);
     assert_eq!(deadline, (&json!(1_800), &json!("create_order")));
-    let payment = json!({
-        "name": "process_payment", "depends_on": ["validate_cart"], "compensates": null, "optional": false, "max_attempts": 3,
+    let payment = shown["steps"].as_array().unwrap().iter().find(|step| step["name"] == "process_payment").unwrap();
+    let expected = json!({
+        "name": "process_payment", "depends_on": payment["depends_on"], "compensates": null, "optional": false, "max_attempts": 3,
         "timeout_seconds": 30, "waits_on": "payment_gateway", "has_breaker": true,
         "backoff": {"base_seconds": 1, "multiplier": 2.0, "max_seconds": 300, "jitter": 0.1},
     });
-    assert_eq!(shown["steps"][1], payment);
+    assert_eq!(*payment, expected);
+    let plan = checkout::workflow().unwrap().plan().clone();
+    let graph = |steps: &[StepPlan]| steps.iter().map(|step| json!([step.name, step.depends_on])).collect::<Vec<_>>();
+    let of = |step: &Value| json!([step["name"], step["depends_on"]]);
+    assert_eq!(shown["steps"].as_array().unwrap().iter().map(of).collect::<Vec<_>>(), graph(plan.steps()));
     let refund =
         shown["compensations"].as_array().unwrap().iter().find(|step| step["name"] == "refund_payment").unwrap();
     assert_eq!((&refund["depends_on"], &refund["max_attempts"]), (&json!(["cancel_order"]), &Value::Null));

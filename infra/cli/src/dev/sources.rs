@@ -17,7 +17,7 @@ const FOLDERS: [&str; 4] = ["events", "functions", "infra", "shared"];
 const FILES: [&str; 3] = ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml"];
 
 /// The kinds of files that the program is built from. What an editor writes beside them has other names.
-const EXTENSIONS: [&str; 5] = ["json", "rs", "sql", "toml", "yaml"];
+const EXTENSIONS: [&str; 10] = ["css", "html", "js", "json", "rs", "sql", "svg", "toml", "txt", "yaml"];
 
 /// How long changes are collected for one build. An editor that saves all files takes less.
 const COLLECTED_FOR: Duration = Duration::from_millis(200);
