@@ -70,6 +70,11 @@ fn object(body: &Value) -> String {
         let writes = writes.iter().filter_map(|write| write.as_object()?.values().next());
         return writes.map(object).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join("+");
     }
+    // The partition of a search key has its name and a hash, and its sort key is the task's.
+    let found = text("/Key/pk/S").and_then(|partition| partition.strip_prefix("FIND#")?.split('#').next());
+    if let Some(name) = found {
+        return format!("FIND#{name}");
+    }
     let Some(item) = text("/Key/sk/S").or_else(|| text("/Item/sk/S")) else {
         return text("/TableName").map(own_name).unwrap_or_default().to_owned();
     };
@@ -112,6 +117,9 @@ mod tests {
             "UpdateExpression": "SET #owner = :3, #started_at = :4 ADD #attempt :5",
             "ExpressionAttributeValues": {":4": {"S": "1"}}});
         assert_eq!(name("DynamoDB_20120810.UpdateItem", &take_over), "UpdateItem.STEP#pay");
+        let found = json!({"TableName": "stepwell-local-tasks", "Key": {"pk": {"S": "FIND#email#71d4"}, "sk": {"S": "fe70"}},
+            "UpdateExpression": "SET #task_id = :0", "ExpressionAttributeValues": {":0": {"S": "018f"}}});
+        assert_eq!(name("DynamoDB_20120810.UpdateItem", &found), "UpdateItem.FIND#email");
         let charge = json!({"TableName": "stepwell-local-payments", "Key": {"id": {"S": "1"}},
             "UpdateExpression": "SET #status = :0", "ExpressionAttributeValues": {":0": {"S": "succeeded"}}});
         assert_eq!(name("DynamoDB_20120810.UpdateItem", &charge), "UpdateItem.payments.status");
