@@ -31,7 +31,7 @@ use http_api::refusal;
 use serde::Serialize;
 use session::{Credentials, Sessions};
 use std::{collections::BTreeMap, io, sync::Arc, time::SystemTime};
-use stepwell::core::codes::{CodeEntry, CodeKind};
+use stepwell::core::codes::CodeEntry;
 
 /// The header that every request of the pages carries. A page of another origin may send it only if this server allows it, which it never does.
 const PAGE_HEADER: &str = "x-stepwell-console";
@@ -203,13 +203,7 @@ struct Explained {
 /// The JSON of all codes: an object with an entry for each.
 fn explained(codes: &[&'static CodeEntry]) -> String {
     let entry = |entry: &&'static CodeEntry| {
-        let kind = match entry.kind {
-            CodeKind::Retryable => "retryable",
-            CodeKind::Throttled => "throttled",
-            CodeKind::Refused => "refused",
-            CodeKind::Permanent => "permanent",
-            CodeKind::NoAttempt => "no attempt",
-        };
+        let kind = entry.kind.as_str();
         let explained =
             Explained { kind, reported_by: entry.reported_by, meaning: entry.meaning.trim(), remedy: entry.remedy };
         (entry.code, explained)

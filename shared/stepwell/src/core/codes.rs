@@ -55,6 +55,19 @@ pub enum CodeKind {
     NoAttempt,
 }
 
+impl CodeKind {
+    /// The words for it, for people.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Retryable => "retryable",
+            Self::Throttled => "throttled",
+            Self::Refused => "refused",
+            Self::Permanent => "permanent",
+            Self::NoAttempt => "no attempt",
+        }
+    }
+}
+
 /// Makes an enum of a list of error codes. The variant's documentation is the code's meaning. After the variant come the
 /// code, its kind (`Retryable`, `Throttled`, `Refused`, `Permanent` or `NoAttempt`), who reports it, and the remedy. A [`CustomerText`]
 /// may follow; with `no_retry` the customer is offered no retry.
