@@ -47,7 +47,7 @@ async fn within(limit: Duration, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let (mut parts, body) = request.into_parts();
     // A route that knows no wait ignores it, and one that does refuses an invalid one.
-    let limit = Wait::asked(&parts).map_or(limit, |wait| limit.max(wait + AFTER_WAIT));
+    let limit = Wait::asked(&parts).ok().flatten().map_or(limit, |wait| limit.max(wait + AFTER_WAIT));
     let answer_by = started + limit;
     parts.extensions.insert(AnswerBy(answer_by));
     let request = Request::from_parts(parts, body);

@@ -61,7 +61,7 @@ pub enum Command {
     Watch {
         /// The task's id; the whole shop if it is left out
         task: Option<String>,
-        /// The seconds between two looks
+        /// The seconds between two looks at the shop; a task is told of when it changes
         #[arg(long, value_name = "SECONDS", default_value = "1")]
         every: NonZeroU32,
         #[command(flatten)]
