@@ -53,19 +53,33 @@ cd "$repo"
 
 # ---- Bookkeeping -----------------------------------------------------------------------------------------------------
 
-summary=() failed=no
+summary=() failed=no last_words=
 crash_points=lambda,stepwell_aws/crash-points
 
-# check WHAT COMMAND...: runs the command under a heading, and records whether it passed.
+# check WHAT COMMAND...: runs the command under a heading, and records whether it passed. Above the summary stand the last lines of what failed,
+# because the rest may be thousands of lines away. On a terminal, where cargo shows its progress, they do not.
 check() {
-  local what=$1 begin=$SECONDS
+  local what=$1 begin=$SECONDS code=0 log=.local/check.log
   shift
   say $'\n'"==== $what"
-  if "$@"; then
+  if [[ -t 2 ]]; then
+    "$@" || code=$?
+  else
+    mkdir -p .local
+    : >"$log"
+    # Not in a pipe: a command that sets a variable of this script would set it in a process of its own.
+    "$@" > >(tee -a "$log") 2> >(tee -a "$log" >&2) || code=$?
+  fi
+  if ((code == 0)); then
     summary+=("passed   $what, $((SECONDS - begin)) s")
   else
     summary+=("FAILED   $what, $((SECONDS - begin)) s")
     failed=yes
+    if [[ ! -t 2 ]]; then
+      # Both tees may still be writing.
+      sleep 1
+      last_words+=$'\n'"---- The last lines of: $what"$'\n'"$(tail -n 40 "$log")"$'\n'
+    fi
   fi
 }
 
@@ -76,6 +90,7 @@ finish() {
   stop_dynamodb_local
   stop_stack test || failed=yes
   stop_stack crash || failed=yes
+  [[ -z $last_words ]] || say "$last_words"
   say $'\n==== Summary'
   ((${#summary[@]} == 0)) || printf '%s\n' "${summary[@]}" >&2
   [[ $failed == no && $code == 0 ]] || exit 1
