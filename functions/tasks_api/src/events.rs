@@ -1,8 +1,8 @@
 //! `GET /tasks/{task_id}/events`: a task as it changes, as server-sent events.
 //!
-//! An answer ends with its first event, because a gateway in front of the API passes on no answer that is not whole. A browser's `EventSource`
-//! then asks again by itself, with the event that it has seen last, so nothing is missed and nothing told twice: an event is the whole task,
-//! and its id is a hash of it.
+//! An answer ends with its first event, because a gateway in front of the API passes on no answer that is not whole. The client then asks again, with
+//! the event that it has seen last. An event is the whole task as it is by then, and its id is a hash of it: so a client that has lost an answer,
+//! or comes late, has the newest state with the next one, and no state is told twice in a row.
 
 use crate::{
     Engine,
@@ -23,14 +23,14 @@ use sha2::{Digest, Sha256};
 use std::time::Duration;
 use stepwell::{
     Runtime, Timestamp,
-    core::{hex::hex, recovery::is_at_rest, snapshot::TaskSnapshot},
+    core::{hex::hex, inspection::is_at_rest, snapshot::TaskSnapshot},
     ports::{Queue, Store},
 };
 
-/// By which a browser says what it has seen last. The specification of server-sent events names it.
+/// By which a client says what it has seen last. The specification of server-sent events names it.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// After how many milliseconds a browser asks again.
+/// After how many milliseconds a client asks again.
 const RETRY_MS: u32 = 100;
 
 /// What is to be told of a task.
@@ -50,7 +50,7 @@ impl News {
 }
 
 /// Answers with the task as soon as it is another than the one of the header `Last-Event-ID`, or without an event when the wait is over.
-/// Once the client has seen a task after which nothing follows by itself, the answer is 204, upon which `EventSource` asks no more.
+/// Once the client has seen a task after which nothing follows by itself, the answer is 204, after which it asks no more.
 pub(crate) async fn events<S: Store, Q: Queue, A: Runtime>(
     State(engine): Engine<S, Q, A>,
     segment: Segment,
@@ -65,7 +65,11 @@ pub(crate) async fn events<S: Store, Q: Queue, A: Runtime>(
     let text = match (is_seen(&told), told.at_rest) {
         (true, true) => return Ok(StatusCode::NO_CONTENT.into_response()),
         (true, false) => format!("retry: {RETRY_MS}\n\n"),
-        (false, _) => format!("retry: {RETRY_MS}\nid: {}\ndata: {}\n\n", told.id, told.json),
+        (false, _) => {
+            // A result is kept as it was written, with its line breaks. In JSON they stand between its parts only.
+            let data: String = told.json.split(['\n', '\r']).map(|line| format!("data: {line}\n")).collect();
+            format!("retry: {RETRY_MS}\nid: {}\n{data}\n", told.id)
+        }
     };
     Ok(([(CONTENT_TYPE, "text/event-stream")], text).into_response())
 }

@@ -238,8 +238,8 @@ fn tasks(document: &mut Document) {
             "Tells of a task when it has changed, as server-sent events.",
         )
         .description(
-            "An event is the task as `showTask` shows it, and its id is a hash of that. The answer ends with its first event, and a browser's \
-             `EventSource` asks again by itself.",
+            "An event is the task as `showTask` shows it, and its id is a hash of that. The answer ends with its first event, and the client asks \
+             again.",
         )
         .query("wait", seconds, "How many seconds to wait for a change, before the answer ends without an event.")
         .header("Last-Event-ID", json!({"type": "string"}), "The id of the event that was seen last. Without it the task is told at once.")

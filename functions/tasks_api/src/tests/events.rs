@@ -33,26 +33,47 @@ impl ApiAnswer {
     }
 }
 
+/// Tells who has seen this event the next one.
+async fn next(api: &Api, id: TaskId, seen: &Event) -> Event {
+    api.events(id, "", Some(&seen.id)).await.events().remove(0)
+}
+
 #[tokio::test(start_paused = true)]
-async fn each_change_is_told_once_until_nothing_follows() {
+async fn change_is_told_once_and_while_it_is_waited_for() {
     let api = Api::new();
     let id = api.started().await;
-    let mut told = api.events(id, "", None).await.events();
-    let follow = async {
-        loop {
-            let answer = api.events(id, "", told.last().map(|event| event.id.as_str())).await;
-            if answer.status == 204 {
-                return told;
-            }
-            told.extend(answer.events());
-        }
+    let started = api.events(id, "", None).await.events().remove(0);
+    assert_eq!(started.task, api.show(id).await);
+    api.0.run_until(id, |snapshot| snapshot.step("pay").is_some_and(|step| step.state.is_done())).await.unwrap();
+    let paid = next(&api, id, &started).await;
+    assert_eq!((&paid.task["status"], &paid.task["steps"][0]["status"]), (&json!("in_progress"), &json!("complete")));
+
+    let (asked_at, told) = (Instant::now(), next(&api, id, &paid));
+    let later = async {
+        tokio::time::sleep(std::time::Duration::from_secs(10)).await;
+        api.0.run(id).await.unwrap();
     };
-    let (told, ended) = tokio::join!(follow, api.0.run(id));
-    ended.unwrap();
-    let statuses: Vec<&str> = told.iter().map(|event| event.task["status"].as_str().unwrap()).collect();
-    assert_eq!((statuses[0], statuses[statuses.len() - 1]), ("pending", "complete"));
-    assert!(told.windows(2).all(|pair| pair[0].id != pair[1].id && pair[0].task != pair[1].task));
-    assert_eq!(told[told.len() - 1].task, api.show(id).await);
+    let (told, ()) = tokio::join!(told, later);
+    assert_eq!(told.task["status"], "complete");
+    assert!((10..=12).contains(&asked_at.elapsed().as_secs()), "{:?}", asked_at.elapsed());
+    assert_eq!(api.events(id, "", Some(&told.id)).await.status, 204);
+}
+
+#[tokio::test(start_paused = true)]
+async fn result_of_several_lines_is_told_whole() {
+    let api = Api::new();
+    let id = api.failed("ship").await;
+    let body = "{\"reason\": \"by hand\", \"attempts_checked\": true, \"result\": {\n  \"parcel\":\r\n 17}}";
+    assert_eq!(api.post(&format!("/tasks/{id}/steps/ship/resolve"), body).await.status, 202);
+    let answer = api.events(id, "", None).await;
+    let data: Vec<&str> = answer.text.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+    assert_eq!(serde_json::from_str::<Value>(&data.join("\n")).unwrap(), api.show(id).await);
+    let fields = answer.text.lines().filter(|line| !line.is_empty());
+    assert!(
+        fields.clone().all(|line| ["retry: ", "id: ", "data: "].iter().any(|name| line.starts_with(name))),
+        "{}",
+        answer.text
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -26,8 +26,8 @@ pub(super) const OPERATOR: HeaderName = HeaderName::from_static("x-operator");
 /// The header by which a repeated request takes effect once.
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// The header by which an event says what was seen before it.
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// The header by which a client says which event it has seen last.
+pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// The seconds before a question is asked again.
 const PAUSES: [u64; 3] = [1, 2, 4];
@@ -74,6 +74,7 @@ impl Token {
 
 /// An answer of the API.
 pub(super) struct Answer {
+    status: StatusCode,
     /// The JSON as it came, because a result's numbers are kept to the digit.
     pub(super) text: String,
 }
@@ -96,8 +97,10 @@ pub(super) struct Event {
 impl Event {
     /// Reads the event of an answer that has one at most.
     fn in_stream(text: &str) -> Option<Self> {
-        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
-        Some(Self { id: field("id: ")?, task: field("data: ")? })
+        let of = |name: &'static str| text.lines().filter_map(move |line| line.strip_prefix(name));
+        // In JSON a line break stands between its parts only.
+        let task = of("data: ").collect::<Vec<_>>().join(" ");
+        Some(Self { id: of("id: ").next()?.to_owned(), task })
     }
 }
 
@@ -117,6 +120,7 @@ pub(super) struct Exchange {
     pub(super) status: StatusCode,
     /// The seconds after which it may be asked again, if it says so.
     pub(super) retry_after: Option<u64>,
+    pub(super) content_type: Option<HeaderValue>,
     pub(super) text: String,
 }
 
@@ -158,15 +162,18 @@ impl Api {
 
     /// Waits until a task is another than in the event that was seen last; `None` once nothing follows by itself.
     pub(super) async fn next_event(&self, task: &str, seen: Option<&Event>) -> Result<Option<Event>, Failure> {
-        let seen = seen.and_then(|event| HeaderValue::from_str(&event.id).ok());
-        let headers = HeaderMap::from_iter(seen.map(|id| (LAST_EVENT_ID, id)));
+        let id = seen.and_then(|event| HeaderValue::from_str(&event.id).ok());
+        let headers = HeaderMap::from_iter(id.map(|id| (LAST_EVENT_ID, id)));
         loop {
             let answer = self.get_with(&["tasks", task, "events"], &[], headers.clone()).await?;
-            if answer.text.is_empty() {
+            if answer.status == StatusCode::NO_CONTENT {
                 return Ok(None);
             }
-            if let Some(event) = Event::in_stream(&answer.text) {
-                return Ok(Some(event));
+            match Event::in_stream(&answer.text) {
+                Some(event) if seen.is_none_or(|seen| seen.id != event.id) => return Ok(Some(event)),
+                // Something in between has not passed on what was seen.
+                Some(_) => sleep(Duration::from_secs(1)).await,
+                None => {}
             }
         }
     }
@@ -244,8 +251,12 @@ impl Api {
         headers: HeaderMap,
     ) -> Result<Answer, Failure> {
         let changes = method != Method::GET;
-        let Exchange { status, retry_after, text } = self.exchange(method, target, body, headers).await?;
-        if status.is_success() { Ok(Answer { text }) } else { Err(self.refused(status, retry_after, text, changes)) }
+        let Exchange { status, retry_after, text, .. } = self.exchange(method, target, body, headers).await?;
+        if status.is_success() {
+            Ok(Answer { status, text })
+        } else {
+            Err(self.refused(status, retry_after, text, changes))
+        }
     }
 
     /// Sends a request with these further headers, in the caller's name, and takes whatever is answered.
@@ -278,8 +289,9 @@ impl Api {
         }
         let response = self.http.execute(request).await.map_err(|error| self.no_answer(&error, changes))?;
         let (status, retry_after) = (response.status(), retry_after(&response));
+        let content_type = response.headers().get(CONTENT_TYPE).cloned();
         let text = response.text().await.map_err(|error| self.no_answer(&error, changes))?;
-        Ok(Exchange { status, retry_after, text })
+        Ok(Exchange { status, retry_after, content_type, text })
     }
 
     fn no_answer(&self, error: &reqwest::Error, changes: bool) -> Failure {

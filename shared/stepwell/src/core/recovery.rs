@@ -243,23 +243,6 @@ fn begins_after_grace(snapshot: &TaskSnapshot) -> Option<Timestamp> {
     Some(deadline.map_or(grace, |deadline| grace.min(deadline)))
 }
 
-/// Whether nothing follows by itself: the task has ended or waits for a person, the engine will neither redrive nor compensate it, and no worker
-/// runs a step of it or is about to.
-pub fn is_at_rest(snapshot: &TaskSnapshot, now: Timestamp) -> bool {
-    let plan = &snapshot.task.plan;
-    let over = match snapshot.task.state {
-        TaskState::Running => false,
-        // The newer version decides.
-        TaskState::Failed if snapshot.newer().is_some() => false,
-        TaskState::Compensating(_) => snapshot.failed_compensation().is_some(),
-        _ => redrive_at(snapshot).is_none() && begins_at(snapshot).is_none(),
-    };
-    let waits = |step: &&StepRecord| matches!(step.state, StepState::Pending | StepState::Retrying);
-    let mut waiting = snapshot.steps.iter().chain(&snapshot.compensations).filter(waits);
-    let runs = waiting.any(|step| plan.step(&step.name).is_some_and(|step| snapshot.is_ready(step)));
-    over && !runs && snapshot.leased_at(now).next().is_none()
-}
-
 fn close(snapshot: &TaskSnapshot, now: Timestamp) -> NextAction<'_> {
     let in_flight = |step: &&StepRecord| step.state == StepState::InProgress;
     let over = |step: &StepRecord| step.lease_until.is_none_or(|until| until < now);
