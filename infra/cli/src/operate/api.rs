@@ -324,6 +324,9 @@ impl Api {
                     Caller::Owner(..) => {
                         "Is this the folder of the shop that runs there? Its file operator-token is what it lets in"
                     }
+                    Caller::Token(_) if status == StatusCode::FORBIDDEN => {
+                        "Has the token the scope tasks.read, and to change something the scope tasks.write?"
+                    }
                     Caller::Token(_) | Caller::Signed(_) | Caller::Customer => {
                         "Does the stack want tokens (--token) or AWS credentials, and may yours do execute-api:Invoke?"
                     }
