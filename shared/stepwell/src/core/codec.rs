@@ -7,7 +7,7 @@ use super::{
     record::{Action, KeyRecord, Refusal, StepRecord, TaskRecord},
 };
 use crate::core::{
-    id::TaskId,
+    id::{CorrelationId, TaskId},
     plan::{Plan, StepPlan, one_after_another},
     state::{End, TaskState, TaskStatus},
     timestamp::{Timestamp, millis},
@@ -112,6 +112,8 @@ struct TaskItem {
     actions: Vec<Action>,
     #[serde(default)]
     refusals: Vec<Refusal>,
+    #[serde(default)]
+    correlation_id: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -187,6 +189,7 @@ impl TaskRecord {
             deadline_from: stored.deadline_from,
             actions: stored.actions,
             refusals: stored.refusals,
+            correlation_id: stored.correlation_id.and_then(CorrelationId::new),
             newer: None,
         })
     }
@@ -301,7 +304,14 @@ mod tests {
     fn item(more: &Value) -> (TaskId, Item) {
         let task = snapshot(&[&[]], &[0]).task;
         let (context, created_at) = (&*task.context, at(0));
-        let new = NewTask { id: task.id, workflow: task.workflow, context, plan: &task.plan, created_at };
+        let new = NewTask {
+            correlation_id: None,
+            id: task.id,
+            workflow: task.workflow,
+            context,
+            plan: &task.plan,
+            created_at,
+        };
         let create = task::create(&new).writes.remove(0).effect;
         let Effect::Create(mut item) = create else { panic!("{create:?}") };
         for (name, value) in more.as_object().unwrap() {

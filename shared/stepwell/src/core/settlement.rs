@@ -403,6 +403,7 @@ mod tests {
 
         fn start(&mut self, task: &TaskRecord) -> (Vec<String>, Settled) {
             let new = NewTask {
+                correlation_id: None,
                 id: task.id,
                 workflow: task.workflow.clone(),
                 context: "{}",
@@ -502,6 +503,7 @@ mod tests {
     fn settling(depends_on: &[&[usize]], step: &str) -> (Tx, TaskRecord, Settlement) {
         let (tx, task) = (Tx::default(), snapshot(depends_on, &[]).task);
         let new = NewTask {
+            correlation_id: None,
             id: task.id,
             workflow: task.workflow.clone(),
             context: "{}",

@@ -19,7 +19,7 @@ use crate::{
         codes::EngineCode,
         format::{NEWER_FORMAT, NewerFormat},
         hex::hex,
-        id::{IdempotencyKey, TaskId},
+        id::{CorrelationId, IdempotencyKey, TaskId},
         item::Key,
         limits::MAX_CONTEXT_BYTES,
         message::Outgoing,
@@ -78,12 +78,19 @@ pub struct PendingStart {
     started_by: Option<NewerFormat>,
     /// Whether an earlier request with the same idempotency key has written the task.
     is_written: bool,
+    correlation_id: Option<CorrelationId>,
 }
 
 impl PendingStart {
     /// The id that the task will have, or has if an earlier request with the same idempotency key started it.
     pub const fn task_id(&self) -> TaskId {
         self.task_id
+    }
+
+    /// Gives the task its caller's name for what it does. A task that is there already keeps its own.
+    #[must_use]
+    pub fn correlated(self, correlation_id: Option<CorrelationId>) -> Self {
+        Self { correlation_id, ..self }
     }
 
     /// Whether the task was already there when this start was prepared.
@@ -215,6 +222,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             context: text,
             started_by: None,
             is_written: false,
+            correlation_id: None,
         };
         let Some(key) = key else { return Ok(start) };
         let request_hash = request_hash(workflow, &start.context);
@@ -303,13 +311,14 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             found_by,
             started_by,
             is_written,
+            correlation_id,
             ..
         } = start;
         if let Some(newer) = started_by {
             note_newer(task_id, &newer);
             return Ok(Started { task_id, already_there: true, messages_sent: false });
         }
-        let new = NewTask { id: task_id, workflow, context: &context, plan: &plan, created_at };
+        let new = NewTask { correlation_id, id: task_id, workflow, context: &context, plan: &plan, created_at };
         let settlement = Settlement::of(task::create(&new)).then(wake(task_id, &workflow_name, plan.roots()));
         // A task that is known to be there is found by its values already. To put them again could fail, and say of a task that runs that nothing
         // was written.
