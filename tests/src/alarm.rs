@@ -50,7 +50,7 @@ impl Log {
         let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
         let log = Self::default();
         let writer = log.clone();
-        let lines = log_lines(move || writer.clone());
+        let lines = log_lines(move || writer.clone(), None);
         (log, tracing::subscriber::set_default(tracing_subscriber::registry().with(lines)))
     }
 

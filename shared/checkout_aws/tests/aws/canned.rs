@@ -106,7 +106,7 @@ fn log() -> (Arc<Mutex<Vec<u8>>>, tracing::subscriber::DefaultGuard) {
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
     let log = Arc::default();
     let writer = Arc::clone(&log);
-    let lines = telemetry::log_lines(move || CapturedLog(Arc::clone(&writer)));
+    let lines = telemetry::log_lines(move || CapturedLog(Arc::clone(&writer)), None);
     (log, tracing::subscriber::set_default(tracing_subscriber::registry().with(lines)))
 }
 

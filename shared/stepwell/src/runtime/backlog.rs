@@ -71,6 +71,11 @@ impl SeenWaits {
     }
 }
 
+/// How long a message waited in its queue until an attempt began at this time; `None` if its age does not say that.
+pub(crate) fn waited(received: &Received, began: Timestamp) -> Option<Duration> {
+    taken(received, began).map(|taken| taken.waited())
+}
+
 /// The message as it was taken from its queue; `None` if its age says nothing about the queue. Versions that do not mark a message
 /// as delayed delay only successors.
 fn taken(received: &Received, now: Timestamp) -> Option<Taken> {

@@ -141,7 +141,7 @@ pub(crate) fn init_logging(log: Log, level: Level) {
     let targets = if wanted.is_empty() { targets.with_default(level) } else { targets };
     let registry = tracing_subscriber::registry().with(targets);
     match log {
-        Log::Json => registry.with(telemetry::log_lines(std::io::stderr)).init(),
+        Log::Json => registry.with(telemetry::log_lines(std::io::stderr, None)).init(),
         Log::Text => {
             let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
             registry.with(lines.with_ansi(false).with_target(false)).init();

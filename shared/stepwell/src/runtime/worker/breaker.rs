@@ -14,7 +14,7 @@ use crate::{
         timestamp::Timestamp,
     },
     ports::{Queue, Runtime, Store},
-    runtime::{breaker::ServiceBreaker, error::EngineError, recovery::alert_of_warning, step::Step},
+    runtime::{breaker::ServiceBreaker, error::EngineError, recovery::log_failed, step::Step},
 };
 use std::{
     collections::BTreeSet,
@@ -94,9 +94,7 @@ impl<S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'_, S, T, Q, A> {
         let settled = self.settle_unclaimed(task, missed, Disposition::Acknowledge).await?;
         let Some(disposition) = settled else { return Ok(self.changed_meanwhile()) };
         tracing::info!(code, deadline = %deadline, "failed without an attempt");
-        if plan.optional {
-            alert_of_warning(task.id, self.step(), code);
-        }
+        log_failed(task, plan, code);
         Ok(disposition)
     }
 
