@@ -68,14 +68,3 @@ impl Tables {
         Err(StoreError::Busy("unprocessed keys".to_owned()))
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn template_has_an_alarm_for_the_message_of_an_unreadable_row() {
-        let pattern = format!(r#"FilterPattern: '{{ $.message = "{UNREADABLE_ROW}" }}'"#);
-        assert!(include_str!("../../../infra/template.yaml").contains(&pattern), "{pattern}");
-    }
-}
