@@ -18,6 +18,7 @@ use stepwell::{
     core::{
         item::{Key, attribute},
         recovery::{COMPENSATION_FAILED, OPTIONAL_STEP_FAILED},
+        state::TaskState,
         transition::Change,
     },
     permanent,
@@ -55,12 +56,16 @@ impl io::Write for Log {
 impl Log {
     /// Captures the log of this thread while the guard lives.
     fn new() -> (Self, tracing::subscriber::DefaultGuard) {
+        Self::in_namespace(Some("stepwell-dev".to_owned()))
+    }
+
+    fn in_namespace(namespace: Option<String>) -> (Self, tracing::subscriber::DefaultGuard) {
         // While a process has one subscriber only, `tracing` asks the thread that comes to a line first whether the line is wanted, and
         // keeps the answer. So each thread has one.
         let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
         let log = Self::default();
         let writer = log.clone();
-        let lines = log_lines(move || writer.clone(), Some("stepwell-dev".to_owned()));
+        let lines = log_lines(move || writer.clone(), namespace);
         (log, tracing::subscriber::set_default(tracing_subscriber::registry().with(lines)))
     }
 
@@ -335,4 +340,75 @@ fn alarms_look_at_metrics_of_the_table_with_their_dimensions_and_link_to_the_run
         let link = format!("infra/RUNBOOK.md#stepwell-stage-{} says what to do.", rule.name);
         assert!(rule.description.ends_with(&link), "{}", rule.description);
     }
+}
+
+/// A panel of a metric that nobody makes stays empty, and an alarm that is not on the dashboard is looked for elsewhere.
+#[test]
+fn dashboard_shows_every_alarm_every_step_and_only_metrics_that_are_made() {
+    let template = template();
+    let resources = template["Resources"].as_object().unwrap();
+    let of_kind = |kind: &str| -> BTreeSet<&str> {
+        resources.iter().filter(|(_, it)| it["Type"] == kind).map(|(id, _)| id.as_str()).collect()
+    };
+    let body = resources["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"].as_str().unwrap();
+    let body: Value = serde_json::from_str(body).unwrap();
+    let (mut alarms, mut of_steps, mut own) = (BTreeSet::new(), BTreeMap::<&str, BTreeSet<&str>>::new(), 0);
+    for widget in body["widgets"].as_array().unwrap() {
+        let properties = &widget["properties"];
+        for alarm in properties["alarms"].as_array().into_iter().flatten() {
+            let alarm = alarm.as_str().unwrap();
+            alarms.insert(alarm.strip_prefix("${").and_then(|alarm| alarm.strip_suffix(".Arn}")).unwrap());
+        }
+        for line in properties["metrics"].as_array().into_iter().flatten() {
+            let words: Vec<&str> = line.as_array().unwrap().iter().filter_map(Value::as_str).collect();
+            assert!(words.len().is_multiple_of(2), "{line}");
+            if words[0] == "stepwell-${Stage}" {
+                let metric = METRICS.iter().find(|metric| metric.name == words[1]);
+                let metric = metric.unwrap_or_else(|| panic!("nobody makes {}", words[1]));
+                let dimensions: Vec<&str> = words[2..].iter().copied().step_by(2).collect();
+                assert_eq!(dimensions, metric.dimensions, "{line}");
+                own += 1;
+            }
+            if let ["stepwell-${Stage}", metric, "workflow", _, "step", step] = words[..] {
+                of_steps.entry(metric).or_default().insert(step);
+            }
+        }
+    }
+    assert_eq!(alarms, of_kind("AWS::CloudWatch::Alarm"));
+    let steps = of_kind("AWS::Lambda::EventSourceMapping").len() - 1;
+    assert_eq!(of_steps.len(), 3, "{of_steps:?}");
+    assert!(of_steps.values().all(|shown| shown.len() == steps), "{of_steps:?}");
+    assert!(own > 20, "{own}");
+}
+
+/// What telemetry costs a checkout: its bytes of log, and the series that CloudWatch has to be paid for each month in which they are written. Run it
+/// with `--nocapture` to see them.
+#[tokio::test(start_paused = true)]
+async fn telemetry_of_a_checkout_is_bounded() {
+    let mut sizes = Vec::new();
+    for namespace in [None, Some("stepwell-dev".to_owned())] {
+        let (log, _guard) = Log::in_namespace(namespace);
+        let harness = crate::checkout::harness(&MemoryShop::selling(crate::checkout::products()));
+        let task = harness.start(&crate::checkout::request("success")).await.unwrap();
+        assert_eq!(harness.run(task).await.unwrap().task.state, TaskState::Completed);
+        let lines = log.take();
+        let mut metrics = Metrics::default();
+        metrics.read(&lines, 0);
+        println!("{} lines, {} bytes, {} series", lines.lines().count(), lines.len(), metrics.keys().count());
+        println!("{lines}");
+        sizes.push((lines.lines().count(), lines.len(), metrics.keys().count()));
+    }
+    let all: usize = METRICS
+        .iter()
+        .map(|metric| match metric.dimensions {
+            ["workflow", "step"] => 9,
+            ["kind"] => 8,
+            _ => 1,
+        })
+        .sum();
+    println!("all that a stack can have: {all} series");
+    let [(lines, without, none), (same, with, series)] = sizes[..] else { panic!("{sizes:?}") };
+    assert_eq!((lines, none, series), (same, 0, 13), "a start, five attempts and an end: no line is for metrics alone");
+    assert!(lines == 7 && with < without + lines * 350, "{sizes:?}");
+    assert!(all <= 70, "{all}");
 }

@@ -63,6 +63,8 @@ pub struct Function {
     pub what: String,
     /// The name that its log lines are shown under: the step's, or its own.
     pub shown: String,
+    /// The workflow of its step; `None` where it is not a step.
+    pub workflow: Option<String>,
     /// Its timeout in seconds; for a step also the visibility timeout of its queue.
     pub timeout_seconds: u64,
     /// Its memory in MB.
@@ -221,6 +223,7 @@ fn step_function(workflow: &ProjectWorkflow, step: &StepPlan, settings: &StepSet
         package: names.package(),
         what: format!("the {} {} of {}", kind(step), step.name, workflow.name()),
         shown: step.name.clone(),
+        workflow: Some(workflow.name().to_owned()),
         // An adjustment can only shorten the step's timeout.
         timeout_seconds: u64::from(step.timeout_seconds) + FUNCTION_MARGIN.as_secs(),
         memory_mb: settings.memory_mb,
@@ -256,6 +259,7 @@ fn function(name: &str, settings: &FunctionSettings, project: &Project) -> Funct
         package: name.to_owned(),
         what: format!("the function {name}"),
         shown: name.to_owned(),
+        workflow: None,
         timeout_seconds: settings.timeout_seconds.into(),
         memory_mb: settings.memory_mb,
         log,

@@ -102,6 +102,24 @@ fn failed_scheduled_run_is_not_repeated_and_a_missing_one_is_alarmed() {
 }
 
 #[test]
+fn topic_of_the_alarms_gets_a_test_each_week_where_there_is_one() {
+    let template = template();
+    let [test, role] = ["AlarmTest", "AlarmTestRole"].map(|id| &template.value()["Resources"][id]);
+    for resource in [test, role] {
+        assert_eq!(resource["Condition"], "SomebodyIsCalled");
+    }
+    let (test, role) = (&test["Properties"], &role["Properties"]);
+    assert_eq!(
+        (&test["ScheduleExpression"], &test["FlexibleTimeWindow"]["Mode"]),
+        (&json!("cron(0 9 ? * MON *)"), &json!("OFF"))
+    );
+    assert_eq!(test["Target"]["Arn"], json!({"Ref": "AlarmTopic"}));
+    assert_eq!(test["Target"]["RoleArn"], json!({"Fn::GetAtt": ["AlarmTestRole", "Arn"]}));
+    let allowed = json!([{"Effect": "Allow", "Action": "sns:Publish", "Resource": {"Ref": "AlarmTopic"}}]);
+    assert_eq!(role["Policies"][0]["PolicyDocument"]["Statement"], allowed);
+}
+
+#[test]
 fn log_level_cannot_silence_the_lines_that_alarms_are_made_of() {
     let template = template();
     let pattern = &template.value()["Parameters"]["LogLevel"]["AllowedPattern"];

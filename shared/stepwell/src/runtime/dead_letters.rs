@@ -5,7 +5,6 @@ use crate::{
     core::{
         index::OVERDUE_AFTER,
         message::{Message, Outgoing, QueueName, printable},
-        plan::StepPlan,
         record::{Action, ActionKind, Failure, StepRecord, TaskRecord},
         recovery::DELIVERY_EXHAUSTED,
         settlement::{Due, Settlement, after_failure, arrival_of_failed},
@@ -95,9 +94,9 @@ impl<T: Store, Q: Queue, A: Runtime> DeadLetters<T, Q, A> {
                 }
                 self.engine.queue.send(&message).await?;
             }
-            DeadLetterOutcome::Failed { task, plan } => {
+            DeadLetterOutcome::Failed(task) => {
                 tracing::error!(%task_id, step, code = DELIVERY_EXHAUSTED, known, "delivery exhausted");
-                log_failed(&task, &plan, DELIVERY_EXHAUSTED);
+                log_failed(&task, step, DELIVERY_EXHAUSTED);
             }
         }
         if let Some(until) = followed?
@@ -128,8 +127,8 @@ enum DeadLetterOutcome {
     /// Its step goes on with this message: it waits for a retry that the dead letter was only the timer of, or it is a
     /// compensation, which has no last attempt.
     SentAgain { message: Outgoing, is_timer: bool },
-    /// This step of this task has failed.
-    Failed { task: Box<TaskRecord>, plan: Box<StepPlan> },
+    /// The step of this task has failed.
+    Failed(Box<TaskRecord>),
 }
 
 /// Decides what to do with the dead letter of this step. `known` is SQS's information about it.
@@ -176,8 +175,7 @@ fn decide(snapshot: Option<&TaskSnapshot>, step: &str, known: &str, now: Timesta
     let failed = task::dead_letter_step(&snapshot.task, record, &failure, &action);
     let settlement =
         Settlement::of(failed).then(arrival_of_failed(&snapshot.task, step)).then([Due::AdvanceCompensation]);
-    let failed = DeadLetterOutcome::Failed { task: snapshot.task.clone().into(), plan: plan.clone().into() };
-    Decision::Settle(settlement, failed)
+    Decision::Settle(settlement, DeadLetterOutcome::Failed(snapshot.task.clone().into()))
 }
 
 /// SQS's information about a message, as a part of a sentence.

@@ -3,7 +3,6 @@
 use crate::{
     core::{
         id::TaskId,
-        plan::StepPlan,
         record::{Action, ActionKind, ENGINE_ACTOR, StepRecord, TaskRecord},
         recovery::{self, COMPENSATION_FAILED, NextAction, OPTIONAL_STEP_FAILED},
         snapshot::TaskSnapshot,
@@ -112,8 +111,9 @@ pub(crate) fn code(step: &StepRecord) -> Option<&str> {
 
 /// Logs that a step or compensation has failed for good. An optional one is an error: its task goes on without it, so nothing else shows
 /// it. Any other step fails its task. What a failed compensation means is logged by the recovery of its task. Alarms watch for these lines.
-pub(crate) fn log_failed(task: &TaskRecord, plan: &StepPlan, code: &str) {
-    let (task_id, workflow, step) = (task.id, task.workflow_name(), &plan.name);
+pub(crate) fn log_failed(task: &TaskRecord, step: &str, code: &str) {
+    let Some(plan) = task.plan.step(step) else { return };
+    let (task_id, workflow) = (task.id, task.workflow_name());
     if plan.optional {
         tracing::error!(workflow, %task_id, step, code, "{OPTIONAL_STEP_FAILED}");
     } else if plan.compensates.is_none() {

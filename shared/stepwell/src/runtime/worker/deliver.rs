@@ -273,7 +273,6 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
         &self,
         lease: &Lease,
         task: &TaskRecord,
-        plan: &StepPlan,
         ended: &AttemptRecord,
         state: StepState,
         settlement: Settlement,
@@ -284,7 +283,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
         let Some(followed) = settled else { return Ok(self.superseded()) };
         self.log(lease, ended, state);
         if state == StepState::Error {
-            log_failed(task, plan, ended.error.as_ref().map_or("", |error| &error.code));
+            log_failed(task, self.step(), ended.error.as_ref().map_or("", |error| &error.code));
         }
         Ok(followed?.map_or(disposition, |until| Disposition::GiveBack { until }))
     }
@@ -334,25 +333,19 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
         let result = handler.await;
         let evidence = attempt::evidence(&result, &context);
         let settled = match result {
-            Ok(result) => self.completed(lease, task, plan, &result).await,
+            Ok(result) => self.completed(lease, task, &result).await,
             Err(error) => self.failed(lease, task, plan, &error).await,
         };
         self.attempt_ended(evidence, pass).await;
         settled
     }
 
-    async fn completed(
-        &self,
-        lease: &Lease,
-        task: &TaskRecord,
-        plan: &StepPlan,
-        result: &str,
-    ) -> Result<Disposition, EngineError> {
+    async fn completed(&self, lease: &Lease, task: &TaskRecord, result: &str) -> Result<Disposition, EngineError> {
         let ended = lease.ended(self.now(), Outcome::Complete, None);
         let then = dispatch(task, self.step(), Dispatch::Initial, &BTreeMap::new(), self.now());
         let settlement = Settlement::of(step::complete(lease, &ended, result)).then(then);
         let settlement = settlement.found_by(keys_of_result(task, self.step(), result));
-        self.settle(lease, task, plan, &ended, StepState::Complete, settlement, Disposition::Acknowledge).await
+        self.settle(lease, task, &ended, StepState::Complete, settlement, Disposition::Acknowledge).await
     }
 
     async fn failed(
@@ -374,12 +367,11 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
                 let until = deadline.map_or(now + wait, |deadline| deadline.min(now + wait));
                 (ended.next_retry_at, ended.throttled) = (Some(until), throttled);
                 let settlement = Settlement::of(step::retry_later(lease, &ended));
-                self.settle(lease, task, plan, &ended, StepState::Retrying, settlement, Disposition::GiveBack { until })
-                    .await
+                self.settle(lease, task, &ended, StepState::Retrying, settlement, Disposition::GiveBack { until }).await
             }
             Verdict::Fail => {
                 let settlement = Settlement::of(step::fail(task, lease, &ended)).then(after_failure(task, self.step()));
-                self.settle(lease, task, plan, &ended, StepState::Error, settlement, Disposition::Acknowledge).await
+                self.settle(lease, task, &ended, StepState::Error, settlement, Disposition::Acknowledge).await
             }
         }
     }
