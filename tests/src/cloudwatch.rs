@@ -158,6 +158,11 @@ impl Rule {
         usize::try_from(self.periods).unwrap()
     }
 
+    /// Whether each value that is missing counts as zero.
+    pub(crate) fn fills_what_is_missing(&self) -> bool {
+        self.counts.keys().all(|id| self.expression.contains(&format!("FILL({id}, 0)")))
+    }
+
     /// The metrics that the rule looks at.
     pub(crate) fn looks_at(&self) -> impl Iterator<Item = &MetricKey> {
         self.counts.values().map(|count| &count.key)
