@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, HashMap};
 
 pub(crate) const PRODUCTS: &str = "products";
 
-/// The log message for a row of the catalogue that cannot be read, with `stock: 2.5`, say, or no `active`. The
-/// template's alarm matches it.
+/// The log message for a row of the catalogue that cannot be read, with `stock: 2.5`, say, or no `active`. An
+/// alarm looks at the metric of it.
 pub const UNREADABLE_ROW: &str = "unreadable row";
 
 /// The columns of a product that a reservation needs. So units can be put back even if the other columns cannot be

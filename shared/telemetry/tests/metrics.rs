@@ -53,7 +53,7 @@ const WORKFLOW: &str = "
       - { name: ship, depends_on_step: pay }";
 
 /// Runs a task with a retry and one that fails, and returns what both hosts make of their lines.
-async fn measured() -> (Series, Series) {
+async fn measured(harness: Harness) -> (Series, Series) {
     let written = Written::default();
     let writer = written.clone();
     let lines = telemetry::log_lines(move || writer.clone(), Some("stepwell-dev".to_owned()));
@@ -63,7 +63,6 @@ async fn measured() -> (Series, Series) {
         series.lock().unwrap().entry(format!("{} {}", metric.name, dimensions.join("/"))).or_default().push(value);
     });
     let guard = tracing_subscriber::registry().with(LevelFilter::INFO).with(lines).with(samples).set_default();
-    let harness = Harness::new(Workflow::from_yaml(WORKFLOW).unwrap()).with_all(Returns("null"));
     let busy = retryable("BANK_BUSY", "call again").retry_after(Duration::from_secs(7));
     harness.fail("pay", [StepFault::Error(busy)]);
     let task = harness.start(&json!({})).await.unwrap();
@@ -77,8 +76,12 @@ async fn measured() -> (Series, Series) {
 
 #[tokio::test(start_paused = true)]
 async fn both_hosts_make_the_same_series_of_the_lines_of_a_task() {
-    let (on_aws, on_one_machine) = measured().await;
+    let harness = || Harness::new(Workflow::from_yaml(WORKFLOW).unwrap()).with_all(Returns("null"));
+    let (on_aws, on_one_machine) = measured(harness()).await;
     assert_eq!(on_aws, on_one_machine);
+    let (call_by_call, _) = measured(harness().call_by_call()).await;
+    let counts = |all: &Series| all.iter().map(|(name, values)| (name.clone(), values.len())).collect::<Vec<_>>();
+    assert_eq!(counts(&call_by_call), counts(&on_aws), "whoever carries out the settlements");
     let values = |series: &str| on_aws.get(series).map_or(0, Vec::len);
     for (series, count) in [
         ("tasks_started shop", 2),

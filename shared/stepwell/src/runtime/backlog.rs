@@ -16,8 +16,8 @@ use std::{
     time::Duration,
 };
 
-/// The log message of a client that begins to refuse starts, and each minute while it does, so that the alarm of the template, which
-/// searches for it, stays on.
+/// The log message of a client that begins to refuse starts, and each minute while it does, so that the alarm on the metric
+/// of it stays on.
 pub const OVERLOADED: &str = "overloaded";
 
 /// How often it is told.
