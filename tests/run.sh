@@ -11,8 +11,8 @@
 #               the shop of another copy after a change
 #   simulation  100,000 simulated runs of the engine, 10,000 each over a store that holds its own messages and of two versions
 #               in one run, and 1,000 over the backend `local` on a file, with every kind of fault
-#   one_machine the program of one machine, without a stack: whole checkouts through HTTP; killed 50 times while customers buy; and its
-#               files after 500 power cuts
+#   one_machine the program of one machine, without a stack: whole checkouts through HTTP; its metrics, with Debian's promtool; killed 50
+#               times while customers buy; and its files after 500 power cuts
 #   console     the console in a browser: login, a failed payment redriven, 1,000 tasks at once, every page in light, in dark and on a
 #               phone, and whether all can use it (axe); needs Debian's chromium, and npm for Playwright
 #   openapi     both HTTP APIs against their OpenAPI documents, with Schemathesis and generated clients, on the program of one machine
@@ -172,6 +172,8 @@ new_step() {
 one_machine() {
   # They mostly wait, so more of them run at a time than there are processors.
   check "scenarios on the program of one machine" cargo test --workspace --features lambda --test scenarios -- local:: --test-threads 8
+  check "promtool" have_promtool
+  check "the metrics as Prometheus reads them" checked_by_promtool
   check "killed at any moment" survives kills::
   if [[ $(uname) != Linux ]]; then
     leave_out "power cut at any moment" "it needs strace, which only Linux has"
@@ -183,6 +185,11 @@ one_machine() {
 
 # In a subshell, so that what is missing fails the check and does not end the run.
 have_strace() (command -v strace >/dev/null || install_packages strace)
+
+# In a subshell, so that what is missing fails the check and does not end the run.
+have_promtool() (command -v promtool >/dev/null || install_packages prometheus)
+
+checked_by_promtool() { cargo test --workspace --features lambda --test program -- --ignored --nocapture promtool; }
 
 survives() { cargo test --workspace --features lambda --test program -- --ignored --nocapture "durability::$1"; }
 

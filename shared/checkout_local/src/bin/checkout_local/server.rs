@@ -18,7 +18,7 @@ use std::{
 use stepwell::{Client, Runtime, System, core::plan::Plan};
 use stepwell_local::{
     DEFAULT_SLOTS, File, Host, Local, create_folder,
-    http::{self, Secret},
+    http::{self, Metrics, Secret},
 };
 use tokio::{net::TcpListener, sync::watch};
 
@@ -47,6 +47,8 @@ pub(crate) struct Settings {
     pub(crate) operators_port: u16,
     pub(crate) limits: Limits,
     pub(crate) slots: Slots,
+    /// What Prometheus reads at the operators' port.
+    pub(crate) metrics: Metrics,
 }
 
 /// How many deliveries of a step are in flight at most, by its name, where that is not [`DEFAULT_SLOTS`].
@@ -153,6 +155,7 @@ impl Server {
         let console = console.map_err(other)?;
         let login = console.link(&url(&operators)?);
         let by_browser = console.router(http::named(operate.clone()));
+        let operate = operate.merge(settings.metrics.clone().router());
         let for_operators = by_browser.fallback_service(http::for_operators(operate, probes, operator_token));
         let (customers_url, operators_url, address) = (url(&customers)?, url(&operators)?, data.join("operators-url"));
         // For the command `stepwell`.

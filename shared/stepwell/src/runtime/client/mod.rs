@@ -325,7 +325,10 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         let found_by = found_by.iter().filter(|_| !is_written).map(|value| value.put(task_id, created_at)).collect();
         let settlement = settlement.found_by(found_by);
         let (followed, already_there) = match self.engine.settle(task_id, settlement).await {
-            Ok(Some(followed)) => (followed.map(drop), false),
+            Ok(Some(followed)) => {
+                tracing::info!(workflow = workflow_name, %task_id, "task started");
+                (followed.map(drop), false)
+            }
             Ok(None) => match self.engine.snapshot(task_id).await {
                 Ok(Some(there)) if there.task.never_starts() => return Err(StartError::RuledOut { task_id }),
                 Ok(Some(there)) => (self.wake_untouched_roots(&there).await, true),
