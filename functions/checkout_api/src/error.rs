@@ -96,7 +96,7 @@ impl IntoResponse for ApiError {
             Self::CannotBuy(error) => {
                 let code = checkout::error_codes().map(|entry| entry.code).find(|code| *code == error.code);
                 let body = ErrorBody { code, ..ErrorBody::new(customer_text(&error.code).text) };
-                (StatusCode::UNPROCESSABLE_ENTITY, body)
+                (StatusCode::CONFLICT, body)
             }
             Self::ServiceOut(cause) => return no_capacity(SERVICE_OUT, SERVICE_OUT_TEXT, cause),
             Self::Overloaded(cause) => return no_capacity(OVERLOADED, OVERLOADED_TEXT, cause),

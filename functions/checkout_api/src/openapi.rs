@@ -206,11 +206,12 @@ fn describe() -> Document {
     document
         .operation(("post", "/quote"), "quoteCart", "catalogue", "Says what a cart costs.")
         .description(
-            "Its prices and its stock are up to 10 s old. 422 has a `code` where the cart cannot be bought, such as `INSUFFICIENT_STOCK`. \
+            "Its prices and its stock are up to 10 s old. 409 has a `code` where the cart cannot be bought, such as `INSUFFICIENT_STOCK`. \
              Nothing is held: a checkout has to agree to the total of its own moment.",
         )
         .body(true, cart, &[("two of a product", example)])
-        .answers::<Quote>(200, "What it costs.");
+        .answers::<Quote>(200, "What it costs.")
+        .refused(409);
 
     document.operation(("get", "/openapi.json"), "showOpenApi", "about", "Shows this document.").answers_with(
         200,

@@ -46,7 +46,7 @@ async fn quote_is_exact_and_starts_nothing() {
 #[tokio::test(start_paused = true)]
 async fn cart_that_cannot_be_bought_is_refused_as_its_checkout_would_be(item: &str, code: &str) {
     let answer = quote(&api(), &items(item)).await;
-    assert_eq!((answer.status, answer.body()["code"].as_str()), (422, Some(code)), "{}", answer.text);
+    assert_eq!((answer.status, answer.body()["code"].as_str()), (409, Some(code)), "{}", answer.text);
     assert_eq!(answer.body()["error"], checkout::customer_text(code).text);
 }
 
