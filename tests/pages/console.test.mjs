@@ -394,6 +394,37 @@ test("a shop whose requests cost money is asked each 30 seconds", async () => {
   await page.context().close();
 });
 
+test("a step that waits is run now", async () => {
+  const id = await buy("gateway_rate_limited");
+  await until("it waits", async () => (await api(`/tasks/${id}`)).steps.some((step) => step.status === "retrying"));
+  const page = await open({});
+  await show(page, `/console/tasks/${id}`);
+  await page.getByRole("button", { name: "Run now…" }).click();
+  await page.getByText("What waits for its time, process_payment, is attempted at once").waitFor();
+  await page.getByLabel("Why").fill("the customer is on the phone");
+  await page.getByRole("button", { name: "Run now", exact: true }).click();
+  await page.getByRole("button", { name: "Do it now" }).click();
+  await page.getByText("All is done.").waitFor();
+  const { what, why } = (await api(`/tasks/${id}`)).actions.at(-1);
+  assert.deepEqual([what, why], ["run_now", "the customer is on the phone"]);
+  await page.context().close();
+});
+
+test("the workflows have the figures of their steps", async () => {
+  const page = await open({});
+  await show(page, "/console/");
+  await page.getByRole("link", { name: "Workflows" }).click();
+  const row = page.getByRole("row").filter({ has: page.getByRole("rowheader", { name: /^validate_cart/ }) });
+  await row.getByRole("link", { name: "PRICE_MISMATCH" }).waitFor();
+  const { workflows: [{ steps }] } = await api("/analytics?tasks=200");
+  const { failed } = steps.find(({ name }) => name === "validate_cart");
+  assert.ok(failed > 100, `${failed}`);
+  await page.getByText(/^Figures of the newest \d+ tasks/).waitFor();
+  await row.getByRole("link", { name: "PRICE_MISMATCH" }).click();
+  await page.waitForURL("**/console/tasks?failed_step=validate_cart&error_code=PRICE_MISMATCH");
+  await page.context().close();
+});
+
 test("counts have what is not kept or not counted", async () => {
   const id = await declinedCard();
   const page = await open({});
@@ -566,6 +597,7 @@ test("every page is accessible and fits, light, dark and on a phone", async () =
     "task-person": `/console/tasks/${person}`,
     "task-complete": `/console/tasks/${complete}`,
     "task-unknown": "/console/tasks/018f4e4e-7c1a-7000-8000-0123456789ab",
+    workflows: "/console/workflows",
     bulk: "/console/bulk",
     "bulk-one": bulkPath,
     "not-found": "/console/nothing/here",

@@ -15,6 +15,7 @@ const PAGES = [
   [/^\/console\/$/, () => html`<${Overview} />`],
   [/^\/console\/tasks$/, (place) => html`<${List} place=${place} />`],
   [new RegExp(`^/console/tasks/(${ID})$`, "i"), (_, id) => html`<${Task} id=${id} key=${id} />`],
+  [/^\/console\/workflows$/, () => html`<${Later} name="Workflows" load=${() => import("./workflows.js")} />`],
   [/^\/console\/bulk$/, () => html`<${BulkActions} />`],
   [new RegExp(`^/console/bulk/(${ID})$`, "i"), (_, id) => html`<${BulkAction} id=${id} key=${id} />`],
 ];
@@ -22,7 +23,17 @@ const PAGES = [
 /** What helps if a page is broken. */
 const HELP = html`<p>Load it anew, or use <code>cargo stepwell</code>.</p>`;
 
-const LINKS = [["/console/", "Overview"], ["/console/tasks", "Tasks"], ["/console/bulk", "Bulk actions"]];
+const LINKS = [["/console/", "Overview"], ["/console/tasks", "Tasks"], ["/console/bulk", "Bulk actions"], ["/console/workflows", "Workflows"]];
+
+/** A page of this name, whose module is loaded when it is opened: so a first view has less to load. */
+function Later({ name, load }) {
+  const [{ module, error }, set] = useState({});
+  useEffect(() => {
+    load().then((module) => set({ module }), () => set({ error: new Error("This page could not be loaded. Is there a connection?") }));
+  }, []);
+  if (error) return html`<${Title} title=${name}>${name}</><${Problem} error=${error} />`;
+  return module ? html`<${module[name]} />` : html`<p aria-busy="true" class="hint">Loading …</p>`;
+}
 
 function Page({ place }) {
   for (const [pattern, page] of PAGES) {

@@ -115,6 +115,7 @@ fn files() -> impl IntoIterator<Item = (&'static str, Bytes)> {
         "parts.js"
         "task.js"
         "timeline.js"
+        "workflows.js"
     ]
 }
 
