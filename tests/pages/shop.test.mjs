@@ -37,12 +37,17 @@ const add = (page, name) => page.getByRole("button", { name: `Add to cart: ${nam
 /** Waits until the cart says what it costs. */
 const quoted = (page, total = "USD") => page.getByRole("main").getByRole("status").getByText(total).waitFor();
 
+async function sayWho(page) {
+  await page.getByLabel("Name", { exact: true }).fill("Ann Example");
+  await page.getByLabel("E-mail").fill(page.email);
+}
+
 /** Fills a cart with one product, and goes to it. */
 async function fill(page, name = "Linen notebook") {
   await show(page, `${shop.customers}/`);
   await add(page, name);
   await page.getByRole("link", { name: "To the cart and the payment" }).click();
-  await page.getByLabel("E-mail").fill(page.email);
+  await sayWho(page);
   await quoted(page);
 }
 
@@ -105,13 +110,16 @@ test("a cart is bought, and its page alone has the key", async () => {
   await add(page, "Enamel coffee mug");
   await page.getByRole("button", { name: "One more of Enamel coffee mug" }).click();
   await page.getByRole("link", { name: /^Cart\s+2\s+units$/ }).click();
-  await page.getByLabel("E-mail").fill(page.email);
+  await sayWho(page);
   await quoted(page, "36.32 USD");
   await pay(page, "Success");
   await title(page, CONFIRMED);
   await page.getByText("36.32 USD were charged").waitFor();
   const [{ hash }, id] = [new URL(page.url()), idOf(page)];
   assert.equal(hash.length, 23, "the key stands behind the #");
+  await page.getByRole("link", { name: "To the content" }).focus();
+  await page.keyboard.press("Enter");
+  assert.deepEqual([new URL(page.url()).hash, await page.evaluate(() => document.activeElement.id)], [hash, "main"]);
   assert.deepEqual(urls.filter((url) => url.includes(hash.slice(1))), []);
   const number = await page.getByText(/^ORD-\d{8}-[0-9A-F]{8}$/).textContent();
   const task = await askOperators(shop, `/tasks/${id}`);
@@ -195,6 +203,77 @@ test("an order whose answer is lost is sent again with its key, also by the next
   assert.equal(new Set(keys).size, 1);
   assert.ok(keys.length >= 3, `${keys.length} times`);
   assert.equal((await tasksOf(page)).length, 1);
+  await page.context().close();
+});
+
+test("after a lost answer no refusal ends the purchase, and none of a server in between ever does", async () => {
+  const page = await open();
+  const keys = [];
+  await page.route("**/checkout", async (route) => {
+    keys.push(route.request().headers()["idempotency-key"]);
+    if (keys.length === 1) await route.fetch();
+    const answers = [
+      { status: 500, json: { message: "Internal Server Error" } },
+      { status: 429, json: { success: false, error: "There were too many checkouts in a short time" } },
+      { status: 200, body: "" },
+    ];
+    const answer = answers[keys.length - 1];
+    return answer ? route.fulfill(answer) : route.continue();
+  });
+  await fill(page);
+  await pay(page, "Success");
+  await title(page, CONFIRMED);
+  assert.deepEqual([new Set(keys).size, keys.length, (await tasksOf(page)).length], [1, 4, 1]);
+  await page.context().close();
+});
+
+test("a purchase of long ago is sent only if its customer says so, and never once the shop may have forgotten its key", async () => {
+  const page = await open();
+  await page.route("**/checkout", (route) => route.abort());
+  await fill(page);
+  await pay(page, "Success");
+  await page.getByText("We do not know whether your order has arrived").waitFor();
+  const begunAgo = async (ms) => {
+    await page.evaluate((ms) => {
+      const kept = JSON.parse(localStorage.getItem("stepwell.shop"));
+      localStorage.setItem("stepwell.shop", JSON.stringify({ ...kept, purchase: { ...kept.purchase, at: Date.now() - ms } }));
+    }, ms);
+    await page.reload();
+  };
+  await begunAgo(7 * 24 * 60 * 60_000);
+  await page.getByText("Please look for its e-mail before you order again").waitFor();
+  assert.equal(await page.getByRole("button", { name: "Send it again" }).count(), 0);
+  await page.unroute("**/checkout");
+  await begunAgo(10 * 60_000);
+  await page.getByText("Sent again it cannot be made twice").waitFor();
+  await accessible(page, "a purchase of long ago");
+  assert.equal((await tasksOf(page)).length, 0);
+  await page.getByRole("button", { name: "Send it again" }).click();
+  await title(page, CONFIRMED);
+  assert.equal((await tasksOf(page)).length, 1);
+  await page.context().close();
+});
+
+test("two tabs buy once, and keep what each has put into the cart", async () => {
+  const page = await open();
+  const keys = [];
+  await page.context().route("**/checkout", async (route) => {
+    keys.push(route.request().headers()["idempotency-key"]);
+    if (keys.length > 2) return route.continue();
+    await route.fetch();
+    return route.abort();
+  });
+  await fill(page);
+  await pay(page, "Success");
+  await page.getByText("We do not know whether your order has arrived").waitFor();
+  const other = await page.context().newPage();
+  await show(other, `${shop.customers}/`);
+  await add(other, "Canvas tote bag");
+  await until("it is made", () => page.evaluate(() => JSON.parse(localStorage.getItem("stepwell.shop")).orders.length === 1));
+  const { cart, purchase } = await page.evaluate(() => JSON.parse(localStorage.getItem("stepwell.shop")));
+  assert.deepEqual([cart.map(({ name }) => name), purchase], [["Canvas tote bag"], null]);
+  assert.deepEqual([new Set(keys).size, (await tasksOf(page)).length], [1, 1]);
+  assert.equal(new URL(other.url()).pathname, "/", "it is not led away");
   await page.context().close();
 });
 
@@ -328,7 +407,7 @@ test("more than there is cannot be bought, and the cart says so before", async (
   const page = await open();
   await fill(page, "Hand-thrown serving bowl");
   await page.getByLabel("Units of Hand-thrown serving bowl", { exact: true }).last().fill("3");
-  await page.getByLabel("Name").focus();
+  await page.getByLabel("Name", { exact: true }).focus();
   await page.getByRole("alert").getByText("there are fewer left than you want").waitFor();
   assert.ok(await page.getByRole("button", { name: "Pay: Success" }).isDisabled());
   await accessible(page, "too many");
@@ -346,14 +425,17 @@ test("a keyboard is enough, and Enter in a field buys nothing", async () => {
   await page.keyboard.press("Enter");
   await page.keyboard.press("Tab");
   await page.keyboard.press("Enter");
+  const more = page.getByRole("button", { name: "One more of Walnut desk organizer" });
+  await until("the focus is where the button was", () => more.evaluate((button) => button === document.activeElement));
   const onward = page.getByRole("link", { name: "To the cart and the payment" });
   for (let pressed = 0; pressed < 40 && !(await onward.evaluate((link) => link === document.activeElement)); pressed += 1) await page.keyboard.press("Tab");
   await page.keyboard.press("Enter");
   await title(page, "Your cart");
   assert.equal(await page.evaluate(() => document.activeElement.tagName), "H1", "a page begins at its title");
   await quoted(page);
-  await page.getByLabel("E-mail").focus();
-  await page.keyboard.press("ControlOrMeta+A");
+  await page.getByLabel("Name", { exact: true }).focus();
+  await page.keyboard.type("Ann Example");
+  await page.keyboard.press("Tab");
   await page.keyboard.type(page.email);
   await page.keyboard.press("Enter");
   await page.keyboard.press("Tab");

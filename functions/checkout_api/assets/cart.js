@@ -1,6 +1,6 @@
 // The cart: what it costs, who buys, and how the payment goes.
 
-import { html, relative, Title, useNow } from "./common.js";
+import { html, Title } from "./common.js";
 import { Quantity, Trouble } from "./products.js";
 import { buy, money, put, setCustomer, useCards, useProducts, useQuote, useShop } from "./shop.js";
 import { useEffect, useRef, useState } from "./vendor/hooks.js";
@@ -15,29 +15,20 @@ export function Cards({ disabled, as }) {
     </div>`;
 }
 
-/** Why the shop has refused, and when it may be asked again. */
-function Refusal({ error }) {
-  const now = useNow();
-  const until = useRef();
-  useEffect(() => {
-    until.current = error ? Date.now() + error.wait : undefined;
-  }, [error]);
-  if (!error) return null;
-  const waits = error.wait > 0 && until.current > now;
-  return html`
-    <p class="problem" role="alert">${error.message}</p>
-    ${waits && html`<p class="hint">You can try again ${relative(until.current, now)}.</p>`}`;
-}
-
 function Line({ line, quoted, currency }) {
   const product = { id: line.product_id, name: line.name };
+  const remove = () => {
+    // The button goes, and the focus needs a place.
+    document.querySelector("main h1").focus();
+    put(product, 0);
+  };
   return html`
     <tr>
       <th scope="row">${line.name}</th>
       <td class="number">${quoted && money(quoted.price)}</td>
       <td><${Quantity} product=${product} quantity=${line.quantity} /></td>
       <td class="number">${quoted && html`${money(quoted.line_total)}<span class="hidden"> ${currency}</span>`}</td>
-      <td><button class="plain" onClick=${() => put(product, 0)}>Remove<span class="hidden"> ${line.name}</span></button></td>
+      <td><button class="plain" onClick=${remove}>Remove<span class="hidden"> ${line.name}</span></button></td>
     </tr>`;
 }
 
@@ -49,7 +40,7 @@ function useLast(quote) {
 }
 
 export function Cart() {
-  const { cart, customer, purchase, refused } = useShop();
+  const { cart, customer, purchase } = useShop();
   const quote = useQuote(cart);
   const shown = useLast(quote);
   // So that a line has its product's name of today.
@@ -60,13 +51,13 @@ export function Cart() {
     if (!purchase) pay(false);
   }, [purchase]);
   if (cart.length === 0 && !purchase) {
-    return html`<${Title} title="Cart">Your cart is empty</><${Refusal} error=${refused} /><p><a class="button first" href="/">To the products</a></p>`;
+    return html`<${Title} title="Cart">Your cart is empty</><p><a class="button first" href="/">To the products</a></p>`;
   }
   const nameOf = (line) => products?.find((product) => product.id === line.product_id)?.name ?? line.name;
   const submit = (event) => {
     event.preventDefault();
     const card = cards.data?.find(({ token }) => token === event.submitter?.value);
-    if (!card || !quote.data) return;
+    if (!card || !quote.data || quote.error) return;
     pay(true);
     buy(quote.data, card);
   };
@@ -75,7 +66,6 @@ export function Cart() {
   const change = (name) => (event) => setCustomer({ [name]: event.target.value });
   return html`
     <${Title} title="Cart">Your cart</>
-    <${Refusal} error=${refused} />
     <div class="columns">
       <section class="card" aria-label="What you buy">
         <table class="lines">
@@ -103,7 +93,7 @@ export function Cart() {
         </div>
         <h2>Pay, and say how it goes</h2>
         <p class="hint">The gateway is simulated, and no card is charged. Each button pays with a card that behaves as it says.</p>
-        <${Cards} as="Pay" disabled=${!quote.data || purchase || isPaying} />
+        <${Cards} as="Pay" disabled=${!quote.data || quote.error || purchase || isPaying} />
       </form>
     </div>`;
 }

@@ -169,6 +169,8 @@ function pauseOf(answer, round) {
   if (!answer) return 1_000;
   const { status, details } = answer;
   const isMoving = status.status === "processing" ? !status.needs_attention : status.refund?.state === "due" || isBeingUndone(answer);
+  // Until then only somebody else can change it.
+  if (status.retrying?.next_at && new Date(status.retrying.next_at) - Date.now() > 3_000) return 2_000;
   if (isMoving) return status.status === "processing" && round <= OFTEN ? 400 : round <= 2 * OFTEN ? 1_000 : 5_000;
   if (status.status === "unconfirmed") return 2_000;
   // An e-mail that is sent again.
@@ -296,6 +298,7 @@ function NoOrder({ error }) {
   if (error instanceof NoAnswer) {
     return html`<${Title} title="No answer">The shop does not answer</><p>Your order goes on all the same. It is asked for again by itself.</p>`;
   }
+  if (error.status !== 404) return html`<${Title} title="No answer">Your order cannot be shown right now</><p>${error.message}</p>`;
   return html`
     <${Title} title="No such order">There is no such order here</>
     <p>An order is shown to whoever has its whole address, with the part behind the <code>#</code>. Orders are kept for 90 days.</p>
@@ -310,7 +313,7 @@ export function Order({ id, given }) {
   if (!data) return error ? html`<${NoOrder} error=${error} />` : html`<${Title} title="Order">Your order</><p aria-busy="true">Asking how it stands …</p>`;
   const { status, details } = data;
   // Without the key the answer is a word.
-  if (!details && status.message === undefined) return html`<${NoOrder} error=${new Error()} />`;
+  if (!details && status.message === undefined) return html`<${NoOrder} error=${{ status: 404 }} />`;
   const currency = own?.currency ?? "USD";
   const { state, title, says } = standing(data, currency, now);
   const current = details?.steps.find((step) => step.status === "in_progress") ?? details?.compensations.find((step) => step.status === "in_progress");

@@ -2,7 +2,7 @@
 
 import { clock, html, State, Title } from "./common.js";
 import { useAnswer } from "./http.js";
-import { askWord, forgetOrders, orderPath, useShop } from "./shop.js";
+import { askWord, forget, orderPath, useShop } from "./shop.js";
 
 /** Of how many orders the status is asked for. */
 const ASKED = 10;
@@ -41,5 +41,5 @@ export function Orders() {
             </li>`)}
         </ul>
         <p class="hint">Only this browser knows that ${orders.length === 1 ? "this order is" : `these ${orders.length} orders are`} yours: it keeps the keys, without which nobody can open them.</p>
-        <p><button onClick=${forgetOrders}>Forget these orders in this browser</button></p>`}`;
+        <p><button onClick=${forget}>Forget these orders in this browser</button></p>`}`;
 }

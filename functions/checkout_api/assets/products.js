@@ -3,6 +3,7 @@
 import { html, Title } from "./common.js";
 import { NoAnswer } from "./http.js";
 import { money, put, useProducts, useShop } from "./shop.js";
+import { useEffect, useRef } from "./vendor/hooks.js";
 
 /** The most units of a line that the shop takes. */
 export const MOST_UNITS = 1_000;
@@ -30,14 +31,16 @@ function Drawing({ name }) {
 
 /** How many units of a product are in the cart, with buttons to change it. */
 export function Quantity({ product, quantity, most = MOST_UNITS }) {
-  const set = (text) => {
-    const wanted = Math.trunc(Number(text));
-    put(product, Math.max(0, Math.min(MOST_UNITS, wanted || 0)));
+  const set = (wanted) => put(product, Math.max(0, Math.min(MOST_UNITS, wanted)));
+  // At each key: what is typed and not set would be lost when an answer draws the page anew.
+  const type = (event) => {
+    const wanted = Math.trunc(Number(event.target.value));
+    if (wanted >= 1) set(wanted);
   };
   return html`
     <div class="quantity" role="group" aria-label="Units of ${product.name}">
       <button aria-label="One less of ${product.name}" onClick=${() => set(quantity - 1)}>−</button>
-      <input aria-label="Units of ${product.name}" type="number" inputmode="numeric" min="0" max=${MOST_UNITS} value=${quantity} onChange=${(event) => set(event.target.value)} />
+      <input aria-label="Units of ${product.name}" type="number" inputmode="numeric" min="1" max=${MOST_UNITS} value=${quantity} onInput=${type} />
       <button aria-label="One more of ${product.name}" disabled=${quantity >= most} onClick=${() => set(quantity + 1)}>+</button>
     </div>`;
 }
@@ -48,8 +51,16 @@ function Stock({ stock }) {
 }
 
 function Product({ product, quantity }) {
+  const item = useRef();
+  const isFocused = useRef(false);
+  // The button that was pressed is replaced by others.
+  useEffect(() => {
+    if (isFocused.current) item.current.querySelector("button:last-of-type").focus();
+    isFocused.current = false;
+  }, [quantity > 0]);
+  const note = () => (isFocused.current = true);
   return html`
-    <li class="product">
+    <li class="product" ref=${item} onClick=${note}>
       <${Drawing} name=${product.name} />
       <h2>${product.name}</h2>
       <p class="line"><span class="price">$${money(product.price)}</span><${Stock} stock=${product.stock} /></p>

@@ -3,13 +3,13 @@
 //! The API knows a customer by the key of a checkout, which a page sends as a header, and by no cookie. So a page of another site can do no
 //! more than anybody.
 
-use axum::{Router, middleware::from_fn};
+use axum::{Router, middleware::from_fn, response::Redirect, routing::get};
 use checkout::test_card::SAMPLE_CARDS;
 use pages::Pages;
 
 /// The routes of the pages, which are no part of the API.
 #[cfg(test)]
-pub(crate) const PATHS: [&str; 2] = ["/", "/shop/{*path}"];
+pub(crate) const PATHS: [&str; 4] = ["/", "/shop", "/shop/", "/shop/{*path}"];
 
 /// Serves the page at `/`, and below `/shop/` its files and its other addresses.
 pub(crate) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
@@ -26,5 +26,7 @@ pub(crate) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
     // Texts always serialize.
     let cards = serde_json::to_string(&SAMPLE_CARDS).unwrap_or_default();
     let pages = Pages::new(own.into_iter().chain([("cards.json", cards.into())]));
-    pages.router("/", "/shop").layer(from_fn(pages::with_headers)).with_state(())
+    let home = || get(async || Redirect::temporary("/"));
+    let pages = pages.router("/", "/shop").route("/shop", home()).route("/shop/", home());
+    pages.layer(from_fn(pages::with_headers)).with_state(())
 }

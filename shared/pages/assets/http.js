@@ -36,6 +36,8 @@ export class Refused extends Error {
     super([said, ...details].join("; "));
     this.status = status;
     this.code = body?.code;
+    /** Whether the shop itself has refused, and not a server in between. */
+    this.isOurs = body?.success === false;
   }
 }
 
