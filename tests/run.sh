@@ -15,6 +15,8 @@
 #               times while customers buy; and its files after 500 power cuts
 #   console     the console in a browser: login, a failed payment redriven, 1,000 tasks at once, every page in light, in dark and on a
 #               phone, and whether all can use it (axe); needs Debian's chromium, and npm for Playwright
+#   shop        the shop's pages in a browser: buying, payments that fail, another card, cancelling, lost answers, every state in light, in
+#               dark and on a phone, and whether all can use it (axe); needs the same
 #   openapi     both HTTP APIs against their OpenAPI documents, with Schemathesis and generated clients, on the program of one machine
 #   table       the engine's and the shop's tables, queues and mail on the local stack; and with the tables on DynamoDB
 #               Local, where Java is there
@@ -39,7 +41,7 @@ set -euo pipefail
 # shellcheck source=infra/lib.sh
 source "$(dirname "$0")/../infra/lib.sh"
 
-all=(lint unit new_step simulation one_machine console openapi table faults scenarios crashes rights)
+all=(lint unit new_step simulation one_machine console shop openapi table faults scenarios crashes rights)
 case ${1:-} in -h | --help) usage && exit ;; esac
 for part in "$@"; do
   [[ " ${all[*]} quick " == *" $part "* ]] || die "there is no part '$part'. See tests/run.sh --help"
@@ -193,34 +195,38 @@ checked_by_promtool() { cargo test --workspace --features lambda --test program 
 
 survives() { cargo test --workspace --features lambda --test program -- --ignored --nocapture "durability::$1"; }
 
-# ---- The console -----------------------------------------------------------------------------------------------------
+# ---- The pages -------------------------------------------------------------------------------------------------------
 
-console_tools=$repo/.local/console
+pages_tools=$repo/.local/pages
 
-console() {
+console() { in_a_browser console; }
+shop() { in_a_browser shop; }
+
+# in_a_browser PAGES: the tests of these pages.
+in_a_browser() {
   if ! command -v npm >/dev/null || (($(node -p 'process.versions.node.split(".")[0]') < 20)); then
-    leave_out "the console in a browser" "there is no npm with Node 20 or newer to fetch Playwright with"
+    leave_out "the $1 in a browser" "there is no npm with Node 20 or newer to fetch Playwright with"
     return
   fi
-  check "the tools of the console's tests" have_console_tools
+  check "the tools of the pages' tests" have_pages_tools
   check "the program is built" cargo build --workspace --features lambda --bin checkout_local
-  check "the console in a browser" in_a_browser
+  check "the $1 in a browser" try_pages "$1"
 }
 
 # In a subshell, so that what is missing fails the check and does not end the run.
-have_console_tools() (
+have_pages_tools() (
   command -v chromium >/dev/null || install_packages chromium
-  ! cmp -s tests/console/package-lock.json "$console_tools/package-lock.json" || exit 0
-  rm -rf "$console_tools"
-  mkdir -p "$console_tools"
-  cp tests/console/package*.json "$console_tools"
+  ! cmp -s tests/pages/package-lock.json "$pages_tools/package-lock.json" || exit 0
+  rm -rf "$pages_tools"
+  mkdir -p "$pages_tools"
+  cp tests/pages/package*.json "$pages_tools"
   # What is half installed is installed anew.
-  (cd "$console_tools" && npm ci --silent --ignore-scripts) || { rm "$console_tools/package-lock.json" && exit 1; }
+  (cd "$pages_tools" && npm ci --silent --ignore-scripts) || { rm "$pages_tools/package-lock.json" && exit 1; }
 )
 
-in_a_browser() {
-  STEPWELL_PROGRAM="$target/debug/checkout_local" STEPWELL_CONSOLE_TOOLS="$console_tools" STEPWELL_CHROMIUM="$(command -v chromium)" \
-    node --test --test-reporter=spec tests/console/console.test.mjs && say "Screenshots: target/console"
+try_pages() {
+  STEPWELL_PROGRAM="$target/debug/checkout_local" STEPWELL_PAGES_TOOLS="$pages_tools" STEPWELL_CHROMIUM="$(command -v chromium)" \
+    node --test --test-reporter=spec "tests/pages/$1.test.mjs" && say "Screenshots: target/$1"
 }
 
 # ---- The OpenAPI documents -------------------------------------------------------------------------------------------

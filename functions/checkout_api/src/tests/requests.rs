@@ -390,7 +390,7 @@ async fn unknown_id_is_not_found(method: &str, prefix: &str) {
     }
 }
 
-#[test_case("GET", "/", 404, "")]
+#[test_case("GET", "/none", 404, "")]
 #[test_case("DELETE", "/products", 405, "GET,HEAD")]
 #[tokio::test]
 async fn unknown_path_or_method_is_refused(method: &str, path: &str, status: u16, allowed: &str) {
@@ -442,7 +442,8 @@ async fn catalogue_is_shown_page_by_page() {
 async fn catalogue_is_read_once_in_ten_seconds_and_outlives_an_outage() {
     let api = Api::new();
     let (shop, outage) = (MemoryShop::selling([product(1), product(2)]), StoreError::Failed("timeout".to_owned()));
-    let router = crate::router(api.harness.client(), shop.clone(), keys(), NO_LIMITS).unwrap();
+    let router =
+        crate::router(api.harness.client(), shop.clone(), keys(), NO_LIMITS, Pricing::standard().unwrap()).unwrap();
     let first = async || {
         let answer = router.clone().oneshot(Request::get("/products").body(Body::empty()).unwrap()).await.unwrap();
         let (parts, body) = answer.into_parts();

@@ -137,7 +137,8 @@ impl Server {
         let engine = Client::new(local.clone(), local.clone(), System);
         let host = host(&local, &shop, &engine, &settings.slots)?;
 
-        let for_customers = checkout_api::router(engine.clone(), shop.clone(), keys, settings.limits).map_err(other)?;
+        let (limits, pricing) = (settings.limits, shop.pricing().map_err(other)?);
+        let for_customers = checkout_api::router(engine.clone(), shop.clone(), keys, limits, pricing).map_err(other)?;
         let engine = engine.with_result_types(tasks_api::result_types::<LocalShop>());
         let mailer = shop.mailer().map_err(other)?;
         let probes = tasks_api::probes(engine.clone());
