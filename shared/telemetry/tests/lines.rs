@@ -8,7 +8,7 @@ use captured::Written;
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, io, time::Duration};
 use stepwell::{
-    Context, Step, StepContext, StepError, Workflow, permanent, retryable,
+    Context, CorrelationId, Step, StepContext, StepError, Workflow, permanent, retryable,
     testing::{Harness, StepFault},
 };
 use tracing::{Span, field::Empty, subscriber::DefaultGuard};
@@ -89,8 +89,11 @@ async fn every_line_of_a_delivery_says_of_which_attempt_it_is() {
     let (written, _guard) = lines();
     let harness = Harness::new(Workflow::from_yaml(WORKFLOW).unwrap()).with_all(Talks);
     harness.fail("pay", [StepFault::Error(retryable("BANK_BUSY", "call again")), StepFault::Panic]);
-    let [task, other] = [harness.start(&json!({})).await.unwrap(), harness.start(&json!({})).await.unwrap()];
-    harness.run(task).await.unwrap();
+    let other = harness.start(&json!({})).await.unwrap();
+    let (client, workflow) = (harness.client(), Workflow::from_yaml(WORKFLOW).unwrap());
+    let start = client.prepare_start(&workflow, &json!({}), None).await.unwrap();
+    let named = client.write_start(start.correlated(CorrelationId::new("basket-7"))).await.unwrap().task_id;
+    harness.run(named).await.unwrap();
     harness.run(other).await.unwrap();
     harness.fail("ship", [StepFault::Error(permanent("NO_LORRY", "none is left"))]);
     let failed = harness.start(&json!({})).await.unwrap();
@@ -105,6 +108,10 @@ async fn every_line_of_a_delivery_says_of_which_attempt_it_is() {
     for line in &ended {
         let has = ["task_id", "step", "message_id", "attempt"].map(|name| line.contains_key(name));
         assert_eq!((has, &line["workflow"]), ([true; 4], &json!("checkout")), "{line:?}");
+    }
+    for line in &ended {
+        let is_named = line["task_id"] == named.to_string();
+        assert_eq!(line.get("correlation_id"), is_named.then(|| json!("basket-7")).as_ref(), "{line:?}");
     }
     let outcomes: BTreeSet<String> = ended
         .iter()
