@@ -1,13 +1,19 @@
 //! CloudWatch as far as the alarms of the template need it: metrics from log lines in the embedded metric format, and the rules of alarms.
 //!
-//! One rule of CloudWatch is left out: where values are missing it may look for older ones. The template's rules fill missing values with
-//! zeros, so it does not apply to them; only `needs-person`, which keeps its state, and the alarms for runs that are missing could notice.
+//! Values come late: AWS tells what it counts itself a minute or two after the minute, and log lines have to be taken first. A rule that fills what is missing
+//! with zeros has zeros for the newest minutes. A rule that does not looks for older values in their place.
 
 use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// The stage that names are resolved for.
 pub(crate) const STAGE: &str = "dev";
+
+/// After how many seconds a value has come.
+pub(crate) const LATE: u64 = 120;
+
+/// How many periods before those of its rule CloudWatch looks at where values are missing.
+pub(crate) const EARLIER: u64 = 2;
 
 /// A metric of one series: its namespace, its name, and its dimensions.
 pub(crate) type MetricKey = (String, String, BTreeMap<String, String>);
@@ -163,39 +169,59 @@ impl Rule {
         self.counts.keys().all(|id| self.expression.contains(&format!("FILL({id}, 0)")))
     }
 
+    /// Whether it goes on where there are no values.
+    pub(crate) fn is_of_silence(&self) -> bool {
+        self.missing == "breaching"
+    }
+
+    /// What a value may be without a breach.
+    pub(crate) fn threshold(&self) -> f64 {
+        self.threshold
+    }
+
     /// The metrics that the rule looks at.
     pub(crate) fn looks_at(&self) -> impl Iterator<Item = &MetricKey> {
         self.counts.values().map(|count| &count.key)
     }
 
-    /// The states at the end of each period until this time, from a state of [`State::Ok`].
-    pub(crate) fn states(&self, metrics: &Metrics, until: u64) -> Vec<State> {
+    /// The states at the end of each period until this time, from a state of [`State::Ok`], if values come so many seconds late.
+    pub(crate) fn states(&self, metrics: &Metrics, until: u64, late: u64) -> Vec<State> {
         let mut state = State::Ok;
         let mut states = Vec::new();
         for period in 1..=until / self.period {
-            let first = period.saturating_sub(self.periods);
-            let values: Vec<Option<f64>> = (first..period).map(|period| self.value(metrics, period)).collect();
-            if self.missing != "ignore" || values.iter().any(Option::is_some) {
-                let is_breaching = |value: &Option<f64>| match value {
-                    Some(value) if self.above => *value > self.threshold,
-                    Some(value) => *value < self.threshold,
-                    None => self.missing == "breaching",
-                };
-                let is_on = values.iter().filter(|value| is_breaching(value)).count() >= self.breaching;
-                state = if is_on { State::Alarm } else { State::Ok };
-            }
+            let first = period.saturating_sub(self.periods + EARLIER);
+            let come = (period * self.period).saturating_sub(late);
+            let known = (first..period).rev().filter_map(|period| self.value(metrics, period, come));
+            let known: Vec<f64> = known.take(self.periods()).collect();
+            let missing = self.periods() - known.len();
+            let is_breaching =
+                |value: &&f64| if self.above { **value > self.threshold } else { **value < self.threshold };
+            let breaching = known.iter().filter(is_breaching).count();
+            let is_on = match self.missing.as_str() {
+                "breaching" => breaching + missing >= self.breaching,
+                "notBreaching" => breaching >= self.breaching,
+                // What is missing leaves the state, if it could decide.
+                "ignore" if breaching < self.breaching && breaching + missing >= self.breaching => {
+                    state == State::Alarm
+                }
+                "ignore" => breaching >= self.breaching,
+                other => panic!("{other}"),
+            };
+            state = if is_on { State::Alarm } else { State::Ok };
             states.push(state);
         }
         states
     }
 
-    /// The value of the rule's expression in a period.
-    fn value(&self, metrics: &Metrics, period: u64) -> Option<f64> {
+    /// The value of the rule's expression in a period, of the values before this time.
+    fn value(&self, metrics: &Metrics, period: u64, come: u64) -> Option<f64> {
         let of = |id: &str| {
             let Count { key, statistic } = self.counts.get(id).unwrap_or_else(|| panic!("{id} in {}", self.name));
             let all = metrics.0.get(key).into_iter().flatten();
-            let values: Vec<f64> = all.filter(|(at, _)| at / self.period == period).map(|(_, value)| *value).collect();
+            let here = all.filter(|(at, _)| at / self.period == period && *at < come);
+            let values: Vec<f64> = here.map(|(_, value)| *value).collect();
             let statistic = match statistic.as_str() {
+                "SampleCount" => values.iter().map(|_| 1.0).sum(),
                 "Sum" => values.iter().sum(),
                 "Maximum" => values.iter().copied().fold(f64::MIN, f64::max),
                 other => panic!("{other}"),

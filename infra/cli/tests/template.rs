@@ -113,9 +113,17 @@ fn topic_of_the_alarms_gets_a_test_each_week_where_there_is_one() {
         (&test["ScheduleExpression"], &test["FlexibleTimeWindow"]["Mode"]),
         (&json!("cron(0 9 ? * MON *)"), &json!("OFF"))
     );
-    assert_eq!(test["Target"]["Arn"], json!({"Ref": "AlarmTopic"}));
+    let set_state = json!({"Fn::Sub": "arn:${AWS::Partition}:scheduler:::aws-sdk:cloudwatch:setAlarmState"});
+    assert_eq!(test["Target"]["Arn"], set_state);
+    let input: Value = serde_json::from_str(test["Target"]["Input"]["Fn::Sub"].as_str().unwrap()).unwrap();
+    assert_eq!((&input["AlarmName"], &input["StateValue"]), (&json!("${TestAlarm}"), &json!("ALARM")));
+    let notified = json!({"Fn::If": ["SomebodyIsCalled", [{"Ref": "AlarmTopic"}], {"Ref": "AWS::NoValue"}]});
+    for (id, alarm) in of_kind(&template, "AWS::CloudWatch::Alarm") {
+        assert_eq!(alarm["Properties"]["AlarmActions"], notified, "{id} notifies as the test does");
+    }
     assert_eq!(test["Target"]["RoleArn"], json!({"Fn::GetAtt": ["AlarmTestRole", "Arn"]}));
-    let allowed = json!([{"Effect": "Allow", "Action": "sns:Publish", "Resource": {"Ref": "AlarmTopic"}}]);
+    let alarm = json!({"Fn::GetAtt": ["TestAlarm", "Arn"]});
+    let allowed = json!([{"Effect": "Allow", "Action": "cloudwatch:SetAlarmState", "Resource": alarm}]);
     assert_eq!(role["Policies"][0]["PolicyDocument"]["Statement"], allowed);
 }
 

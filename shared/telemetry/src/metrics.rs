@@ -149,7 +149,10 @@ pub const METRICS: &[Metric] = &[
     .means("Compensations that failed for good, or have been tried for more than an hour"),
     Metric::lines("warnings", NO_DIMENSIONS, &["optional step failed", "breaker open", "overloaded"])
         .means("Optional steps that failed for good, services that do not answer, and refusals of new tasks"),
-    Metric::code("deliveries_exhausted", "DELIVERY_EXHAUSTED").means("Messages that their queue gave up on"),
+    Metric::lines("deliveries_exhausted", NO_DIMENSIONS, &["delivery exhausted", "delivery exhausted: sent again"])
+        .means("Messages that their queue gave up on"),
+    Metric::lines("left_to_a_person", NO_DIMENSIONS, &["the redrives are used up, and the task waits for a person"])
+        .means("Tasks whose redrives are used up, told at once and then once a day each"),
     Metric::code("newer_formats", "NEWER_FORMAT").means("Tasks that only a newer version may act on"),
     Metric::lines("unreadable_rows", NO_DIMENSIONS, &["unreadable row"])
         .means("Reads of products that cannot be sold, because their rows are invalid"),

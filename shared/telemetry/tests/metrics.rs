@@ -12,7 +12,19 @@ use std::{
     time::Duration,
 };
 use stepwell::{
-    Workflow, permanent, retryable,
+    Workflow,
+    core::{
+        format::NEWER_FORMAT,
+        message::DEAD_LETTERS,
+        recovery::{COMPENSATION_FAILED, COMPENSATION_LATE, OPTIONAL_STEP_FAILED},
+    },
+    permanent, retryable,
+    runtime::{
+        backlog::OVERLOADED,
+        breaker::BREAKER_OPEN,
+        timer_feeder::FEEDER_REPORT,
+        watchdog::{LEFT_TO_A_PERSON, NEEDS_PERSON, RUN_REPORT},
+    },
     testing::{Harness, Returns, StepFault},
 };
 use telemetry::{Kind, METRICS};
@@ -52,8 +64,8 @@ const WORKFLOW: &str = "
       - { name: pay }
       - { name: ship, depends_on_step: pay }";
 
-/// Runs a task with a retry and one that fails, and returns what both hosts make of their lines.
-async fn measured(harness: Harness) -> (Series, Series) {
+/// What both hosts make of the lines that are written meanwhile.
+async fn measured(run: impl Future<Output = ()>) -> (Series, Series) {
     let written = Written::default();
     let writer = written.clone();
     let lines = telemetry::log_lines(move || writer.clone(), Some("stepwell-dev".to_owned()));
@@ -63,6 +75,15 @@ async fn measured(harness: Harness) -> (Series, Series) {
         series.lock().unwrap().entry(format!("{} {}", metric.name, dimensions.join("/"))).or_default().push(value);
     });
     let guard = tracing_subscriber::registry().with(LevelFilter::INFO).with(lines).with(samples).set_default();
+    run.await;
+    drop(guard);
+    let both = (embedded(&written.lines()), Arc::into_inner(counted).unwrap().into_inner().unwrap());
+    assert!(both.0.keys().all(|series| !series.contains("none")), "each line has its dimensions: {:?}", both.0);
+    both
+}
+
+/// Runs a task with a retry and one that fails.
+async fn retry_and_fail(harness: Harness) {
     let busy = retryable("BANK_BUSY", "call again").retry_after(Duration::from_secs(7));
     harness.fail("pay", [StepFault::Error(busy)]);
     let task = harness.start(&json!({})).await.unwrap();
@@ -70,16 +91,61 @@ async fn measured(harness: Harness) -> (Series, Series) {
     harness.fail("ship", [StepFault::Error(permanent("NO_LORRY", "none is left"))]);
     let failed = harness.start(&json!({})).await.unwrap();
     harness.run(failed).await.unwrap();
-    drop(guard);
-    (embedded(&written.lines()), Arc::into_inner(counted).unwrap().into_inner().unwrap())
+}
+
+/// Runs a task of one step, whose only message comes to the dead letters.
+async fn dead_letter(harness: Harness) {
+    let task = harness.start(&json!({})).await.unwrap();
+    harness.lose_messages();
+    harness.put_message(DEAD_LETTERS, json!({"task_id": task, "step": "pay"}).to_string());
+    harness.run_for(Duration::ZERO).await.unwrap();
+}
+
+/// It has no span that says of which task its lines are.
+#[tokio::test(start_paused = true)]
+async fn dead_letter_counts_once_and_its_lines_have_their_workflow() {
+    let harness = |step: &str| {
+        let workflow = format!("{{name: shop, namespace_name: shop, step_templates: [{step}]}}");
+        Harness::new(Workflow::from_yaml(&workflow).unwrap()).with_all(Returns("null"))
+    };
+    for (step, ends) in [("{name: pay, optional: true}", "tasks_completed shop"), ("{name: pay}", "tasks_failed shop")]
+    {
+        for harness in [harness(step), harness(step).call_by_call()] {
+            let (on_aws, on_one_machine) = measured(dead_letter(harness)).await;
+            assert_eq!(on_aws, on_one_machine);
+            assert_eq!(on_aws["deliveries_exhausted "], [1.0], "{on_aws:?}");
+            assert_eq!(on_aws.get(ends).map(Vec::len), Some(1), "{ends}: {on_aws:?}");
+        }
+    }
+}
+
+/// The engine's texts are the table's, too: otherwise nothing would be counted, and no alarm would go on.
+#[tokio::test]
+async fn each_text_that_the_engine_writes_for_an_alarm_makes_a_metric() {
+    for (text, metric) in [
+        (BREAKER_OPEN, "warnings "),
+        (OVERLOADED, "warnings "),
+        (OPTIONAL_STEP_FAILED, "warnings "),
+        (COMPENSATION_FAILED, "compensations_failed "),
+        (COMPENSATION_LATE, "compensations_failed "),
+        (LEFT_TO_A_PERSON, "left_to_a_person "),
+        (NEEDS_PERSON, "needs_person "),
+        (RUN_REPORT, "watchdog_runs "),
+        (FEEDER_REPORT, "timer_feeder_runs "),
+    ] {
+        let (made, _) = measured(async { tracing::info!(needs_person = 1, "{text}") }).await;
+        assert_eq!(made.keys().collect::<Vec<_>>(), [metric], "{text}");
+    }
+    let (made, _) = measured(async { tracing::info!(code = NEWER_FORMAT, "whatever it says") }).await;
+    assert_eq!(made.keys().collect::<Vec<_>>(), ["newer_formats "]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn both_hosts_make_the_same_series_of_the_lines_of_a_task() {
     let harness = || Harness::new(Workflow::from_yaml(WORKFLOW).unwrap()).with_all(Returns("null"));
-    let (on_aws, on_one_machine) = measured(harness()).await;
+    let (on_aws, on_one_machine) = measured(retry_and_fail(harness())).await;
     assert_eq!(on_aws, on_one_machine);
-    let (call_by_call, _) = measured(harness().call_by_call()).await;
+    let (call_by_call, _) = measured(retry_and_fail(harness().call_by_call())).await;
     let counts = |all: &Series| all.iter().map(|(name, values)| (name.clone(), values.len())).collect::<Vec<_>>();
     assert_eq!(counts(&call_by_call), counts(&on_aws), "whoever carries out the settlements");
     let values = |series: &str| on_aws.get(series).map_or(0, Vec::len);
@@ -121,7 +187,7 @@ fn condition_of_a_metric_is_a_code_or_a_number_or_a_flag_of_the_line() {
     let writer = written.clone();
     let lines = telemetry::log_lines(move || writer.clone(), Some("stepwell-dev".to_owned()));
     let _guard = tracing_subscriber::registry().with(lines).set_default();
-    tracing::error!(code = "DELIVERY_EXHAUSTED", "whatever it says");
+    tracing::error!(code = "NEWER_FORMAT", "whatever it says");
     tracing::info!(fed = 3, failed = 0, unfinished = false, "timer feeder");
     tracing::info!(fed = 0, failed = 2, unfinished = false, "timer feeder");
     tracing::info!(fed = 0, failed = 0, unfinished = true, "timer feeder");
@@ -129,7 +195,7 @@ fn condition_of_a_metric_is_a_code_or_a_number_or_a_flag_of_the_line() {
     tracing::info!(status = 500, "request");
     tracing::warn!(kind = "refund_failed", "reconciliation finding");
     let expected: Series = [
-        ("deliveries_exhausted ", vec![1.0]),
+        ("newer_formats ", vec![1.0]),
         ("timer_feeder_runs ", vec![1.0; 3]),
         ("timers_fed ", vec![3.0, 0.0, 0.0]),
         ("timer_feeder_behind ", vec![1.0; 2]),

@@ -162,12 +162,17 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
     }
 
     /// Lets the store carry out a settlement, and carries out the consequences that the store leaves, in the protocol's
-    /// order. Returns their result; `None` if the transition was refused, so that there are no consequences.
-    pub(crate) async fn settle(&self, task: TaskId, settlement: Settlement) -> Result<Option<Followed>, EngineError> {
+    /// order. Returns their result; `None` if the transition was refused, so that there are no consequences. The task is of this workflow.
+    pub(crate) async fn settle(
+        &self,
+        task: TaskId,
+        workflow: &str,
+        settlement: Settlement,
+    ) -> Result<Option<Followed>, EngineError> {
         let left = match self.store.settle(task, settlement).await? {
             Settled::Written { left, completed } => {
                 if completed {
-                    self.log_completed(task);
+                    self.log_completed(task, workflow);
                 }
                 left
             }
@@ -176,13 +181,14 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
                 return Ok(None);
             }
         };
-        let followed = try_join_all(left.iter().map(|consequence| self.follow(task, consequence))).await;
+        let followed = try_join_all(left.iter().map(|consequence| self.follow(task, workflow, consequence))).await;
         Ok(Some(followed.map(|waits| waits.into_iter().flatten().min())))
     }
 
     /// Carries out the consequences of a transition that was written before.
-    pub(crate) async fn follow_up(&self, task: TaskId, then: Vec<Consequence>) -> Followed {
-        self.settle(task, Settlement::without_transition(then)).await?.unwrap_or(Ok(None))
+    pub(crate) async fn follow_up(&self, task: &TaskRecord, then: Vec<Consequence>) -> Followed {
+        let settlement = Settlement::without_transition(then);
+        self.settle(task.id, task.workflow_name(), settlement).await?.unwrap_or(Ok(None))
     }
 
     /// Changes a task with optimistic concurrency: reads it, decides, and writes if nothing has changed since. On a conflict
@@ -198,11 +204,13 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
                 let wait = FIRST_CAS_WAIT.saturating_mul(1 << (tries - 1).min(4));
                 tokio::time::sleep(wait.mul_f64(self.runtime.random())).await;
             }
-            match decide(self.snapshot(id).await?) {
+            let snapshot = self.snapshot(id).await?;
+            let workflow = snapshot.as_ref().map_or("", |snapshot| snapshot.task.workflow_name()).to_owned();
+            match decide(snapshot) {
                 Decision::Leave(answer) => return Ok(Some((answer, Ok(None)))),
                 Decision::ReadAgain => {}
                 Decision::Settle(settlement, answer) => {
-                    if let Some(followed) = self.settle(id, settlement).await? {
+                    if let Some(followed) = self.settle(id, &workflow, settlement).await? {
                         return Ok(Some((answer, followed)));
                     }
                 }
@@ -211,7 +219,7 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
         Ok(None)
     }
 
-    async fn follow(&self, task: TaskId, consequence: &Consequence) -> Followed {
+    async fn follow(&self, task: TaskId, workflow: &str, consequence: &Consequence) -> Followed {
         if let Some(join) = &consequence.join {
             let arrival = self.apply(&join.transition).await?;
             if !arrival.is_written() {
@@ -223,17 +231,17 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
         }
         match &consequence.due {
             Due::Send(outgoing) => self.queue.send(outgoing).await?,
-            Due::Finish => self.finish(task).await?,
+            Due::Finish => self.finish(task, workflow).await?,
             Due::AdvanceCompensation => return self.recover(task).await,
         }
         Ok(None)
     }
 
-    async fn finish(&self, id: TaskId) -> Result<(), EngineError> {
+    async fn finish(&self, id: TaskId, workflow: &str) -> Result<(), EngineError> {
         // The time is now, not that of this leaf: another leaf may have been done later, but arrived earlier.
         let finished = self.apply(&task::finish(id, self.now())).await?;
         if finished.is_written() {
-            self.log_completed(id);
+            self.log_completed(id, workflow);
         }
         let state = task::state_after_finish(id, finished)?;
         if state != TaskState::Completed {
@@ -246,10 +254,10 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
         Ok(())
     }
 
-    /// Logs the completion of a task, once for each. Its delivery's span has the workflow.
-    fn log_completed(&self, task: TaskId) {
+    /// Logs the completion of a task of this workflow, once for each.
+    fn log_completed(&self, task: TaskId, workflow: &str) {
         let task_seconds = task.made_at().map(|made_at| self.now().since(made_at).as_secs_f64());
-        tracing::info!(task_id = %task, task_seconds, "task completed");
+        tracing::info!(workflow, task_id = %task, task_seconds, "task completed");
     }
 
     /// Replays the dispatch of a step that is complete, because the worker that completed it may have died before the end of
@@ -260,7 +268,7 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
         let names: BTreeSet<&str> = dependents.map(|dependent| dependent.name.as_str()).collect();
         let found = if !names.is_empty() { self.load(task.id, &names).await?.steps } else { BTreeMap::new() };
         let then = dispatch(task, step, Dispatch::Replay, &found, now);
-        self.follow_up(task.id, then).await.map(drop)
+        self.follow_up(task, then).await.map(drop)
     }
 
     /// Lets a step get this message at this time: with a delay, or by a timer in the index. Returns whether it will; a step that does not wait until

@@ -324,7 +324,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         // was written.
         let found_by = found_by.iter().filter(|_| !is_written).map(|value| value.put(task_id, created_at)).collect();
         let settlement = settlement.found_by(found_by);
-        let (followed, already_there) = match self.engine.settle(task_id, settlement).await {
+        let (followed, already_there) = match self.engine.settle(task_id, &workflow_name, settlement).await {
             Ok(Some(followed)) => {
                 tracing::info!(workflow = workflow_name, %task_id, "task started");
                 (followed.map(drop), false)
@@ -374,11 +374,11 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     /// Sends messages to the roots that are still pending, because the start that wrote this task may have broken off before
     /// its sends. A root that a worker has claimed has had its message.
     async fn wake_untouched_roots(&self, snapshot: &TaskSnapshot) -> Result<(), EngineError> {
-        let id = snapshot.task.id;
+        let task = &snapshot.task;
         let untouched =
             |step: &&StepPlan| snapshot.step(&step.name).is_none_or(|record| record.state == StepState::Pending);
-        let then = wake(id, snapshot.task.workflow_name(), snapshot.task.plan.roots().filter(untouched));
-        self.engine.follow_up(id, then.map(Into::into).collect()).await.map(drop)
+        let then = wake(task.id, task.workflow_name(), task.plan.roots().filter(untouched));
+        self.engine.follow_up(task, then.map(Into::into).collect()).await.map(drop)
     }
 }
 

@@ -105,7 +105,9 @@ impl<S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'_, S, T, Q, A> {
         disposition: Disposition,
     ) -> Result<Option<Disposition>, EngineError> {
         let delivery = self.message.receipt.clone().map(|receipt| settlement::Delivery { receipt, disposition });
-        let Some(followed) = self.worker.engine.settle(task.id, settlement.ending(delivery)).await? else {
+        let Some(followed) =
+            self.worker.engine.settle(task.id, task.workflow_name(), settlement.ending(delivery)).await?
+        else {
             return Ok(None);
         };
         Ok(Some(followed?.map_or(disposition, |until| Disposition::GiveBack { until })))

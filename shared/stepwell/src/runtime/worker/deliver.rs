@@ -188,8 +188,8 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
             }
             // The worker that failed it may have died before the consequences. Or the message has waited for the time at which
             // the task is recovered.
-            StepState::Error => self.worker.engine.follow_up(task.id, after_failure(&task, self.step())).await?,
-            StepState::Cancelled => self.worker.engine.follow_up(task.id, after_closing(&task)).await?,
+            StepState::Error => self.worker.engine.follow_up(&task, after_failure(&task, self.step())).await?,
+            StepState::Cancelled => self.worker.engine.follow_up(&task, after_closing(&task)).await?,
             StepState::InProgress => found.lease_until,
             StepState::Retrying => found.next_retry_at,
             // A claim does not refuse a pending step, so the step has become pending since.
@@ -227,7 +227,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
         let Some(waits_for) = task.waits_for(plan) else {
             engine.apply(&step::release(lease)).await?;
             tracing::info!(status = %task.state.status(), "not run: the task has ended");
-            self.worker.engine.follow_up(task.id, after_closing(task)).await?;
+            self.worker.engine.follow_up(task, after_closing(task)).await?;
             return Ok(Disposition::Acknowledge);
         };
         match self.load_unread(task, &waits_for, &mut steps).await {
@@ -283,7 +283,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
         disposition: Disposition,
     ) -> Result<Disposition, EngineError> {
         let delivery = self.message.receipt.clone().map(|receipt| settlement::Delivery { receipt, disposition });
-        let settled = self.worker.engine.settle(lease.task, settlement.ending(delivery)).await?;
+        let settled = self.worker.engine.settle(task.id, task.workflow_name(), settlement.ending(delivery)).await?;
         let Some(followed) = settled else { return Ok(self.superseded()) };
         self.log(lease, ended, state);
         if state == StepState::Error {
