@@ -98,7 +98,7 @@ export const changed = () => CHANGED.dispatchEvent(new Event("changed"));
 /**
  * Asks again and again, `every` milliseconds after the last answer, while the page is looked at. `every` may be a function of the answer.
  * Without a path it asks nothing. An answer stays while the next one fails: the error's `since` is when it came. Each failure doubles the
- * pause. `asking` is how it asks.
+ * pause. `asking` is how it asks: a function of the path and of the last answer.
  */
 export function useAnswer(path, every, asking) {
   const [shown, show] = useState({ path, data: undefined, error: undefined });
@@ -114,7 +114,7 @@ export function useAnswer(path, every, asking) {
       clearTimeout(timer);
       let wait = 0;
       try {
-        const data = await asking(path);
+        const data = await asking(path, last);
         last = data;
         since = Date.now();
         failures = 0;
