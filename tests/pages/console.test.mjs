@@ -327,8 +327,11 @@ test("a refusal says why, and a lost connection is told", async () => {
   await show(page, `/console/tasks/${id}`);
   await page.getByRole("button", { name: "Redrive…" }).click();
   await page.getByLabel("Why").fill("too late");
-  await api(`/tasks/${id}/cancel`, { reason: "somebody else was quicker" });
   await page.getByRole("button", { name: "Redrive", exact: true }).click();
+  await page.getByText("begins in ten seconds").waitFor();
+  await api(`/tasks/${id}/cancel`, { reason: "somebody else was quicker" });
+  // Until then the refusal says something else.
+  await until("it is compensated", async () => (await api(`/tasks/${id}`)).compensated);
   await page.getByRole("button", { name: "Do it now" }).click();
   const refused = await fetch(`${operators}/tasks/${id}/redrive`, {
     method: "POST", headers: { authorization: `Bearer ${token}`, "content-type": "application/json" }, body: JSON.stringify({ reason: "too late" }),
