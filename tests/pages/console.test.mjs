@@ -327,8 +327,11 @@ test("a refusal says why, and a lost connection is told", async () => {
   await show(page, `/console/tasks/${id}`);
   await page.getByRole("button", { name: "Redrive…" }).click();
   await page.getByLabel("Why").fill("too late");
-  await api(`/tasks/${id}/cancel`, { reason: "somebody else was quicker" });
   await page.getByRole("button", { name: "Redrive", exact: true }).click();
+  await page.getByText("begins in ten seconds").waitFor();
+  await api(`/tasks/${id}/cancel`, { reason: "somebody else was quicker" });
+  // Until then the refusal says something else.
+  await until("it is compensated", async () => (await api(`/tasks/${id}`)).compensated);
   await page.getByRole("button", { name: "Do it now" }).click();
   const refused = await fetch(`${operators}/tasks/${id}/redrive`, {
     method: "POST", headers: { authorization: `Bearer ${token}`, "content-type": "application/json" }, body: JSON.stringify({ reason: "too late" }),
@@ -410,6 +413,30 @@ test("a step that waits is run now", async () => {
   await page.context().close();
 });
 
+test("the page of a task is told of a change by the request that waits for it", async (t) => {
+  const id = await buy("gateway_rate_limited");
+  await until("it waits", async () => (await api(`/tasks/${id}`)).steps.some((step) => step.status === "retrying"));
+  const page = await open({});
+  const asked = [];
+  page.on("request", (request) => request.url().includes(`/api/tasks/${id}`) && asked.push(request));
+  const waiting = page.waitForRequest((request) => request.headers()["last-event-id"] !== undefined);
+  await show(page, `/console/tasks/${id}`);
+  const wait = await waiting;
+  const [event, graph] = asked;
+  assert.deepEqual([event.url(), graph.url(), wait.url()].map((url) => url.split(id)[1].split("?")[0]), ["/events", "/graph", "/events"]);
+  await api(`/tasks/${id}/run-now`, { reason: "to be told of" });
+  assert.match(await (await wait.response()).text(), /^id: /m, "it was told by what was asked before");
+  await page.getByText("All is done.").waitFor();
+  // What rests is asked for all the same, because somebody may act.
+  await page.waitForResponse((answer) => answer.status() === 204);
+  const answers = await Promise.all(asked.filter((request) => request.url().includes("/events")).map((request) => request.response()));
+  const told = await Promise.all(answers.map((answer) => (answer.status() === 204 ? "" : answer.text())));
+  const events = told.filter((text) => /^id: /m.test(text)).length;
+  t.diagnostic(`${events} events in ${told.length} answers`);
+  assert.equal(asked.length, told.length + events, "its graph is asked for after each event, and nothing else");
+  await page.context().close();
+});
+
 test("the workflows have the figures of their steps", async () => {
   const page = await open({});
   await show(page, "/console/");
@@ -425,14 +452,23 @@ test("the workflows have the figures of their steps", async () => {
   await page.context().close();
 });
 
+/** Has a page told something else of a task. */
+const change = (page, id, alter) =>
+  page.route(`**/api/tasks/${id}/events?*`, async (route) => {
+    const answer = await route.fetch();
+    const body = (await answer.text()).replace(/^data: (.*)$/m, (_, json) => {
+      const task = JSON.parse(json);
+      alter(task);
+      return `data: ${JSON.stringify(task)}`;
+    });
+    await route.fulfill({ response: answer, body });
+  });
+
 test("counts have what is not kept or not counted", async () => {
   const id = await declinedCard();
   const page = await open({});
-  await page.route(`**/api/tasks/${id}`, async (route) => {
-    const answer = await route.fetch();
-    const task = await answer.json();
+  await change(page, id, (task) => {
     task.steps.find((step) => step.name === "process_payment").omitted_attempts = { GATEWAY_DOWN: 1_000 };
-    await route.fulfill({ response: answer, json: task });
   });
   await show(page, `/console/tasks/${id}`);
   const step = page.getByRole("region", { name: "process_payment" });
@@ -449,9 +485,8 @@ test("counts have what is not kept or not counted", async () => {
 test("a broken page leaves the others whole", async () => {
   const id = await declinedCard();
   const page = await open({});
-  await page.route(`**/api/tasks/${id}`, async (route) => {
-    const answer = await route.fetch();
-    await route.fulfill({ response: answer, json: { ...(await answer.json()), steps: null } });
+  await change(page, id, (task) => {
+    task.steps = null;
   });
   await page.goto(`${operators}/console/tasks/${id}`);
   await page.getByRole("heading", { name: "This page is broken" }).waitFor();

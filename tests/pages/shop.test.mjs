@@ -135,7 +135,15 @@ test("a cart is bought, and its page alone has the key", async () => {
   await page.getByRole("main").getByRole("link").first().click();
   await title(page, CONFIRMED);
   await page.goto(`${shop.customers}/shop/orders`);
-  await page.getByRole("button", { name: "Forget these orders" }).click();
+  const forget = page.getByRole("button", { name: "Forget these orders in this browser…" });
+  await forget.click();
+  await page.getByText("An order that is still open goes on, but its key is lost").waitFor();
+  await accessible(page, "asking about keys");
+  await shot(page, "light-ask-forget");
+  await page.getByRole("button", { name: "Keep them" }).click();
+  await page.getByText("confirmed", { exact: true }).first().waitFor();
+  await forget.click();
+  await page.getByRole("button", { name: "Forget them" }).click();
   await page.getByText("This browser has made none yet").waitFor();
   assert.ok(!(await page.evaluate(() => localStorage.getItem("stepwell.shop"))).includes(hash.slice(1)));
   await page.context().close();
@@ -181,6 +189,50 @@ test("an order that is turned away by a rate limit waits, and another card does 
   await page.getByText("Pay with another card", { exact: true }).click();
   await page.getByRole("button", { name: "Pay with another card: Success" }).click();
   await title(page, CONFIRMED);
+  await page.context().close();
+});
+
+test("the steps of an order are asked for only when they may be others", async (t) => {
+  const page = await open();
+  let begun, asked = [];
+  page.on("request", (request) => {
+    const [, path] = new URL(request.url()).pathname.split("/");
+    if (path === "checkout") begun = Date.now();
+    asked.push(path);
+  });
+  const count = (wanted) => asked.filter((path) => path === wanted).length;
+  await buy(page, "Success", CONFIRMED);
+  t.diagnostic(`a purchase within ${Date.now() - begun} ms: ${count("order_status")} of the status, ${count("workflow_details")} of the steps, ${count("") + count("shop")} for files, ${asked.length} in all`);
+  await buy(page, "Rate-limited", "We are trying again");
+  await page.getByText("waits for the next attempt").waitFor();
+  asked = [];
+  await page.waitForRequest("**/order_status/**");
+  await page.waitForRequest("**/order_status/**");
+  assert.deepEqual([count("order_status"), count("workflow_details")], [2, 0], "what it waits for is known");
+  await page.context().close();
+});
+
+test("where no script is loaded the page says so", async () => {
+  const page = await open();
+  await page.route("**/shop/order.js", (route) => route.abort());
+  await page.goto(`${shop.customers}/`);
+  await title(page, "The shop is not loaded yet");
+  await accessible(page, "no scripts");
+  await page.context().close();
+});
+
+test("a link of another site leads to the shop, and to no data", async () => {
+  const page = await open();
+  await page.route("http://other.example/", (route) => route.fulfill({ contentType: "text/html", body: `<a href="${shop.customers}/shop">shop</a> <a href="${shop.customers}/products">data</a>` }));
+  const follow = async (name) => {
+    await page.goto("http://other.example/");
+    const [answer] = await Promise.all([page.waitForNavigation(), page.getByText(name).click()]);
+    return answer.status();
+  };
+  assert.equal(await follow("data"), 403);
+  assert.equal(await follow("shop"), 200);
+  await title(page, "Buy something, and have the payment fail");
+  await page.getByText("Linen notebook").waitFor();
   await page.context().close();
 });
 

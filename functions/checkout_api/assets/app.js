@@ -131,4 +131,7 @@ function Shell() {
 
 followLinks("a[href='/'], a[href^='/shop/']");
 
-render(html`<${Shell} />`, document.getElementById("app"));
+const app = document.getElementById("app");
+// What it says where this script is not loaded.
+app.replaceChildren();
+render(html`<${Shell} />`, app);

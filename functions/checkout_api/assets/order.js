@@ -1,10 +1,11 @@
 // An order: how it stands in words, its steps, and what its customer can do about it.
 
 import { Cards } from "./cart.js";
+import { Confirm } from "./confirm.js";
 import { clock, go, html, Picture, plural, relative, Title, useNow } from "./common.js";
 import { NoAnswer, useAnswer } from "./http.js";
 import { askOrder, cancel, fillCart, money, orderOf, retry } from "./shop.js";
-import { useEffect, useRef, useState } from "./vendor/hooks.js";
+import { useRef, useState } from "./vendor/hooks.js";
 
 // ---- The steps ---------------------------------------------------------------------------------------------------------
 
@@ -158,11 +159,22 @@ function standing(answer, currency, now) {
   }
 }
 
-/** For how many answers an order is asked for often. Later the shop waits for its end before it answers, for so many seconds. */
+/** For how many answers an order is asked for often. Later the shop waits for its end before it answers. */
 const OFTEN = 25;
 
+/** For how many seconds the shop or this page waits at most, until the order is asked for again. */
+const LONGEST = 5;
+
 /** How long the shop is to wait for the end, in seconds, in the round of this number. */
-const waitOf = (round) => Math.min(5, Math.max(0, Math.ceil((round - OFTEN) / 5)));
+const waitOf = (round) => Math.min(LONGEST, Math.max(0, Math.ceil((round - OFTEN) / 5)));
+
+/** In how many milliseconds the first of what waits is tried again; 0 or less where something is to happen sooner, or nobody knows. */
+function untilNext({ status, details }) {
+  const steps = [...(details?.steps ?? []), ...(details?.compensations ?? [])];
+  if (steps.some((step) => step.status === "in_progress")) return 0;
+  const times = [status.retrying?.next_at, ...steps.map((step) => step.status === "retrying" && step.next_retry_at)].filter(Boolean);
+  return times.length > 0 ? Math.min(...times.map((at) => new Date(at) - Date.now())) : 0;
+}
 
 /** How long to pause until the next round, in milliseconds; 0 where nothing follows by itself. */
 function pauseOf(answer, round) {
@@ -170,7 +182,8 @@ function pauseOf(answer, round) {
   const { status, details } = answer;
   const isMoving = status.status === "processing" ? !status.needs_attention : status.refund?.state === "due" || isBeingUndone(answer);
   // Until then only somebody else can change it.
-  if (status.retrying?.next_at && new Date(status.retrying.next_at) - Date.now() > 3_000) return 2_000;
+  const waits = untilNext(answer);
+  if (waits > 0) return Math.min(waits, LONGEST * 1_000);
   if (isMoving) return status.status === "processing" && round <= OFTEN ? 400 : round <= 2 * OFTEN ? 1_000 : 5_000;
   if (status.status === "unconfirmed") return 2_000;
   // An e-mail that is sent again.
@@ -182,8 +195,8 @@ function pauseOf(answer, round) {
 
 function useOrder(id, key) {
   const round = useRef(0);
-  const asking = async () => {
-    const answer = await askOrder(id, key, waitOf(round.current));
+  const asking = async (_, last) => {
+    const answer = await askOrder(id, key, waitOf(round.current), last);
     round.current += 1;
     return answer;
   };
@@ -196,33 +209,6 @@ function useOrder(id, key) {
 }
 
 // ---- What can be done --------------------------------------------------------------------------------------------------
-
-function Cancel({ what, onConfirm }) {
-  const [asks, ask] = useState(false);
-  const dialog = useRef();
-  useEffect(() => {
-    if (asks) dialog.current.showModal();
-  }, [asks]);
-  const submit = (event) => {
-    event.preventDefault();
-    dialog.current.close();
-    onConfirm();
-  };
-  return html`
-    <button onClick=${() => ask(true)}>Cancel the order…</button>
-    ${asks && html`
-      <dialog ref=${dialog} aria-labelledby="cancel-title" onClose=${() => ask(false)}>
-        <form onSubmit=${submit}>
-          <h2 id="cancel-title">Cancel this order?</h2>
-          <p>${what}</p>
-          <p>This cannot be taken back.</p>
-          <div class="buttons">
-            <button class="first bad">Cancel the order</button>
-            <button type="button" onClick=${() => dialog.current.close()} autofocus>Keep it</button>
-          </div>
-        </form>
-      </dialog>`}`;
-}
 
 const IF_COMPLETE = "What was charged is given back, and the goods are put back into stock. If they have been shipped already, the order stays.";
 const IF_OPEN = "What has begun is finished, and then all of it is undone: what was charged is given back, and the goods are put back into stock.";
@@ -287,7 +273,8 @@ function Actions({ answer, id, shopKey, reload, items }) {
     <div class="buttons">
       ${mayRetry && html`<button disabled=${busy} class=${isPayment ? "" : "first"} onClick=${() => again()}>${waits ? "Try now" : isPayment ? "Try the same card again" : "Try again"}</button>`}
       ${isOver && items?.length > 0 && html`<button class="first" onClick=${refill}>Order again</button>`}
-      ${what && html`<${Cancel} what=${what} onConfirm=${() => act(() => cancel(id, shopKey))} />`}
+      ${what && html`
+        <${Confirm} button="Cancel the order" title="Cancel this order?" says=${[what]} yes="Cancel the order" no="Keep it" onConfirm=${() => act(() => cancel(id, shopKey))} />`}
     </div>`;
 }
 

@@ -1,5 +1,6 @@
 // The orders that this browser has made.
 
+import { Confirm } from "./confirm.js";
 import { clock, html, State, Title } from "./common.js";
 import { useAnswer } from "./http.js";
 import { askWord, forget, orderPath, useShop } from "./shop.js";
@@ -24,8 +25,19 @@ function Status({ id }) {
   return html`<${State} state=${state} text=${text} />`;
 }
 
+/** What is lost with the keys. */
+const FORGOTTEN = [
+  "This browser then has neither their keys nor your cart, your name and your e-mail address.",
+  "An order that is still open goes on, but its key is lost: you cannot see any more how it stands, pay with another card, or cancel it.",
+];
+
 export function Orders() {
   const { orders } = useShop();
+  const forgetAll = () => {
+    forget();
+    // The button goes, and the focus needs a place.
+    document.querySelector("main h1").focus();
+  };
   return html`
     <${Title} title="Your orders">Your orders</>
     ${orders.length === 0
@@ -41,5 +53,5 @@ export function Orders() {
             </li>`)}
         </ul>
         <p class="hint">Only this browser knows that ${orders.length === 1 ? "this order is" : `these ${orders.length} orders are`} yours: it keeps the keys, without which nobody can open them.</p>
-        <p><button onClick=${forget}>Forget these orders in this browser</button></p>`}`;
+        <${Confirm} button="Forget these orders in this browser" title="Forget these orders?" says=${FORGOTTEN} yes="Forget them" no="Keep them" onConfirm=${forgetAll} />`}`;
 }

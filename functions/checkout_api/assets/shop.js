@@ -212,10 +212,22 @@ export const useCards = () => useAnswer("/shop/cards.json", 0, (path) => ask("GE
 
 const withKey = (key) => ({ "x-task-key": key });
 
-/** How an order stands, step by step. `wait` is for how many seconds the shop may wait for the end. */
-export async function askOrder(id, key, wait) {
+/** Whether an order's steps may go on while its status stays the same: it tells of none that begins, that is undone, or that sends an e-mail later. */
+function mayDiffer(status, details) {
+  if (details.status === "compensating") return true;
+  const isAny = (...states) => details.steps.some((step) => states.includes(step.status));
+  if (status.status === "completed") return isAny("pending", "in_progress", "retrying");
+  return status.status === "processing" && !isAny("in_progress", "retrying");
+}
+
+/**
+ * How an order stands, step by step. `wait` is for how many seconds the shop may wait for the end. `last` is the last answer: where the steps
+ * cannot be others than then, they are not asked for.
+ */
+export async function askOrder(id, key, wait, last) {
   const headers = withKey(key);
   const status = await ask("GET", `/order_status/${id}${wait > 0 ? `?wait=${wait}` : ""}`, { headers, wait });
+  if (last?.details && write(last.status) === write(status) && !mayDiffer(status, last.details)) return { status, details: last.details };
   const isThere = !["unconfirmed", "not_started"].includes(status.status);
   const details = isThere ? await ask("GET", `/workflow_details/${id}`, { headers }) : undefined;
   return { status, details };

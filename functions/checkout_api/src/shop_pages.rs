@@ -16,6 +16,7 @@ pub(crate) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
     let own = pages::files![
         "app.js"
         "cart.js"
+        "confirm.js"
         "index.html"
         "order.js"
         "orders.js"

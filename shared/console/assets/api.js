@@ -51,9 +51,9 @@ const bytes = (text) => String.fromCharCode(...new TextEncoder().encode(text));
 /** The header with the operator's name. */
 const signature = () => (state.session?.may_rename ? { "x-operator": bytes(state.session.operator) } : {});
 
-async function exchange(method, url, body, headers = {}) {
+async function exchange(method, url, body, headers = {}, wait = 0) {
   try {
-    const read = await ask(method, url, { body, headers: { "x-stepwell-console": "1", ...signature(), ...headers } });
+    const read = await ask(method, url, { body, wait, headers: { "x-stepwell-console": "1", ...signature(), ...headers } });
     change({ lost: false, answered: Date.now() });
     return read;
   } catch (error) {
@@ -65,6 +65,12 @@ async function exchange(method, url, body, headers = {}) {
 
 /** Asks the API. A space is written as AWS signs it. */
 export const get = (path) => exchange("GET", `/api${path.replaceAll("+", "%20")}`);
+
+/**
+ * Asks for a task once it is another than in the event of this id, for so many seconds: an event with the task, `undefined` if it is the same
+ * still, and `null` if nothing follows by itself.
+ */
+export const getEvent = (path, id, wait) => exchange("GET", `/api${path}/events?wait=${wait}`, undefined, id && { "last-event-id": id }, wait);
 
 /** How many pages are asked for at most to find some tasks. */
 const PAGES = 10;

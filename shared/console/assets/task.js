@@ -1,24 +1,22 @@
 // The page of a task: how it stands and why in plain words, what can be done, its graph, its timeline, each step, and who did what.
 
 import { Buttons, ResolveStep } from "./actions.js";
-import { get, useAnswer, useCodes, write } from "./api.js";
+import { get, getEvent, useAnswer, useCodes, usePace, write } from "./api.js";
 import { Graph } from "./graph.js";
 import { attemptsOf, bulkPath, clock, duration, html, Name, plural, Problem, Prose, short, State, Time, Title, useNow } from "./parts.js";
 import { Timeline } from "./timeline.js";
 
-/** Asks for a task and its graph. */
-async function getBoth(path) {
-  const [task, graph] = await Promise.all([get(path), get(`${path}/graph`)]);
-  return { task, graph };
-}
+/** The longest that the API waits for a change, in seconds. */
+const LONGEST = 25;
 
-/** How long until a task is asked for again, in milliseconds: soon while it moves, seldom once nothing follows by itself. */
-function pause(data) {
-  if (!data) return 2_000;
-  const { task } = data;
-  const runs = ["pending", "in_progress", "compensating"].includes(task.status);
-  return runs ? 1_000 : task.redrives_at || (task.compensates_at && !task.compensated) ? 2_000 : 10_000;
-}
+/** Asks for a task and its graph once it is another than the last one, or for so many seconds. */
+const following = (wait) => async (path, last) => {
+  const event = await getEvent(path, last?.id, wait);
+  return event ? { id: event.id, task: event.data, graph: await get(`${path}/graph`), rests: false } : { ...last, rests: event === null };
+};
+
+/** How long until a task is asked for again, in milliseconds: the API itself waits for a change, unless nothing follows by itself. */
+const pause = (last) => (last?.rests ? 10_000 : 500);
 
 const failed = (steps) => steps.filter((step) => step.status === "error");
 
@@ -138,7 +136,7 @@ export function Task({ id }) {
   const now = useNow();
   const codes = useCodes();
   const path = `/tasks/${encodeURIComponent(id)}`;
-  const { data, error } = useAnswer(path, pause, getBoth);
+  const { data, error } = useAnswer(path, pause, following(Math.min(usePace() / 1000, LONGEST)));
   if (!data) {
     return html`<${Title} title="Task">Task <span class="id">${short(id)}</span></><${Problem} error=${error} />${!error && html`<p class="hint" aria-busy="true">Asking …</p>`}${error?.status === 404 && html`<p class="hint">A task is deleted 90 days after its start.</p>`}`;
   }

@@ -2,6 +2,7 @@
 //!
 //! [`serve`] listens on the loopback interface only. A page in a browser reaches it all the same, by a name of its own that
 //! resolves to 127.0.0.1 (DNS rebinding); so a request has to name this machine as its `Host`.
+//! A link of another site leads to a page of this machine, and to nothing else.
 
 #[cfg(test)]
 mod tests;
@@ -10,10 +11,11 @@ use axum::{
     Router,
     extract::{ConnectInfo, Request},
     http::{
-        HeaderMap, HeaderValue, StatusCode, header,
+        HeaderMap, HeaderValue, Method, StatusCode, header,
         uri::{Authority, Uri},
     },
     middleware::{Next, from_fn},
+    response::Response,
 };
 use http_api::{ClientAddress, RequestId, refusal};
 use std::{
@@ -96,16 +98,21 @@ fn on_this_machine(router: Router) -> Router {
             let text = "This API answers on this machine only: send the header Host with 127.0.0.1 or localhost";
             return refusal(StatusCode::MISDIRECTED_REQUEST, text);
         }
-        if is_from_another_site(request.headers()) {
-            let text = "This API takes no requests from pages of other sites";
-            return refusal(StatusCode::FORBIDDEN, text);
+        let is_link = is_link_of_another_site(&request);
+        if !is_link && is_from_another_site(request.headers()) {
+            return of_another_site();
         }
         let peer = request.extensions().get().map(|ConnectInfo::<SocketAddr>(peer)| peer.ip());
         let extensions = request.extensions_mut();
         extensions.insert(RequestId(Uuid::new_v4().to_string()));
         extensions.insert(ClientAddress(peer.as_ref().map(IpAddr::to_canonical)));
-        next.run(request).await
+        let response = next.run(request).await;
+        if is_link && !is_page(&response) { of_another_site() } else { response }
     }))
+}
+
+fn of_another_site() -> Response {
+    refusal(StatusCode::FORBIDDEN, "This API takes no requests from pages of other sites")
 }
 
 /// Whether each host that the request names is this machine, and it names one.
@@ -119,6 +126,22 @@ fn is_for_this_machine(request: &Request) -> bool {
         bare && OWN_NAMES.iter().any(|own| own.eq_ignore_ascii_case(authority.host()))
     };
     named.peek().is_some() && named.all(|authority| authority.is_some_and(is_own))
+}
+
+/// Whether somebody follows a link of another site, and has the answer shown as a page of its own, not in a frame.
+fn is_link_of_another_site(request: &Request) -> bool {
+    let is = |name, value| request.headers().get(name).is_some_and(|header| header == value);
+    request.method() == Method::GET
+        && !request.headers().contains_key(header::ORIGIN)
+        && is("sec-fetch-site", "cross-site")
+        && is("sec-fetch-mode", "navigate")
+        && is("sec-fetch-dest", "document")
+}
+
+/// Whether an answer is a page, or leads to one: no data of an API.
+fn is_page(response: &Response) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    response.status().is_redirection() || kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"))
 }
 
 /// Whether a browser says that a page of another site has made the request. Such a page may send simple requests without being asked

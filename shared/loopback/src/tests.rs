@@ -3,6 +3,7 @@
 use super::*;
 use axum::{
     body::{Body, to_bytes},
+    response::{Html, Redirect},
     routing::get,
 };
 use test_case::test_case;
@@ -106,11 +107,41 @@ async fn stop_lets_open_requests_be_answered(grace: Duration, is_answered: bool)
 
 #[test_case("origin", "https://shop.example", 403; "a page of another site")]
 #[test_case("origin", "null", 403; "a page that hides its origin")]
-#[test_case("sec-fetch-site", "cross-site", 403; "a link of another site")]
+#[test_case("sec-fetch-site", "cross-site", 403; "a request of another site")]
 #[test_case("origin", "http://localhost:8080", 200; "a page of this machine")]
 #[test_case("sec-fetch-site", "same-origin", 200; "its request")]
 #[tokio::test]
 async fn request_of_a_page_passes_only_if_the_page_is_of_this_machine(header: &str, value: &str, status: u16) {
     let answered = answer(on_this_machine(echo()), &[("host", "127.0.0.1"), (header, value)]).await;
     assert_eq!(answered.0, status, "{}", answered.1);
+}
+
+/// A link of another site, as a browser follows it.
+const LINK: [(&str, &str); 3] =
+    [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
+
+#[test_case("GET", "/page", None, 200; "to a page")]
+#[test_case("GET", "/moved", None, 307; "to what leads to a page")]
+#[test_case("GET", "/data", None, 403; "to data")]
+#[test_case("POST", "/page", None, 403; "with a form")]
+#[test_case("GET", "/page", Some(("sec-fetch-dest", "iframe")), 403; "in a frame")]
+#[test_case("GET", "/page", Some(("sec-fetch-mode", "no-cors")), 403; "as a part of a page")]
+#[test_case("GET", "/page", Some(("origin", "https://shop.example")), 403; "with an origin")]
+#[tokio::test]
+async fn link_of_another_site_leads_to_a_page_only(
+    method: &str,
+    path: &str,
+    other: Option<(&'static str, &'static str)>,
+    status: u16,
+) {
+    let page = async || Html("a page");
+    let api = Router::new()
+        .route("/page", get(page).post(page))
+        .route("/moved", get(async || Redirect::temporary("/page")))
+        .route("/data", get(async || "{}"));
+    let mut request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+    for (name, value) in LINK.into_iter().chain([("host", "127.0.0.1")]).chain(other) {
+        request.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    assert_eq!(on_this_machine(api).oneshot(request).await.unwrap().status(), status);
 }

@@ -48,6 +48,13 @@ export class NoAnswer extends Error {
   }
 }
 
+/** The server-sent event in an answer, its data read as JSON; `undefined` where there is none. */
+function event(text) {
+  const said = (field) => text.split("\n").filter((line) => line.startsWith(field)).map((line) => line.slice(field.length));
+  const [id] = said("id: ");
+  return id && { id, data: parse(said("data: ").join("\n")) };
+}
+
 /** The statuses with which a server in between, or a store, says that it got no answer itself. */
 const UNANSWERED = [502, 503, 504];
 
@@ -55,7 +62,7 @@ const UNANSWERED = [502, 503, 504];
 const PATIENCE = 30_000;
 
 /**
- * Asks, and returns what the answer says. What throws has `wait`, the milliseconds after which the API wants to be asked again, or 0.
+ * Asks, and returns what the answer says: the value of its JSON, its event, or `null` if it has no content. What throws has `wait`, the milliseconds after which the API wants to be asked again, or 0.
  * `wait` is for how many seconds the API is asked to wait.
  *
  * @throws {Refused} The answer refuses.
@@ -72,7 +79,8 @@ export async function ask(method, url, { body, headers, wait = 0 } = {}) {
   }
   let read;
   try {
-    read = text === "" ? null : parse(text);
+    const isEvent = response.headers.get("content-type") === "text/event-stream";
+    read = text === "" ? null : isEvent ? event(text) : parse(text);
   } catch {
     read = null;
   }
@@ -98,7 +106,7 @@ export const changed = () => CHANGED.dispatchEvent(new Event("changed"));
 /**
  * Asks again and again, `every` milliseconds after the last answer, while the page is looked at. `every` may be a function of the answer.
  * Without a path it asks nothing. An answer stays while the next one fails: the error's `since` is when it came. Each failure doubles the
- * pause. `asking` is how it asks.
+ * pause. `asking` is how it asks: a function of the path and of the last answer.
  */
 export function useAnswer(path, every, asking) {
   const [shown, show] = useState({ path, data: undefined, error: undefined });
@@ -114,7 +122,7 @@ export function useAnswer(path, every, asking) {
       clearTimeout(timer);
       let wait = 0;
       try {
-        const data = await asking(path);
+        const data = await asking(path, last);
         last = data;
         since = Date.now();
         failures = 0;
