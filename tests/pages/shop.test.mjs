@@ -258,6 +258,27 @@ test("an order whose answer is lost is sent again with its key, also by the next
   await page.context().close();
 });
 
+test("a page that is left while its request is on its way leaves a purchase that no refusal ends", async () => {
+  const page = await open();
+  const keys = [];
+  let arrived;
+  const isMade = new Promise((resolve) => (arrived = resolve));
+  await page.route("**/checkout", async (route) => {
+    keys.push(route.request().headers()["idempotency-key"]);
+    if (keys.length === 1) return route.fetch().then(arrived);
+    return keys.length === 2 ? route.fulfill({ status: 429, json: { success: false, error: "There were too many checkouts" } }) : route.continue();
+  });
+  await fill(page);
+  await pay(page, "Success");
+  await isMade;
+  await page.reload();
+  await title(page, CONFIRMED);
+  assert.equal(new Set(keys).size, 1);
+  assert.ok(keys.length >= 3, `${keys.length} times`);
+  assert.equal((await tasksOf(page)).length, 1);
+  await page.context().close();
+});
+
 test("after a lost answer no refusal ends the purchase, and none of a server in between ever does", async () => {
   const page = await open();
   const keys = [];

@@ -54,7 +54,8 @@ function Purchase() {
   const [next, plan] = useState();
   const [round, again] = useState(0);
   const [isAsked, agree] = useState(false);
-  const fate = purchase && (isAsked ? "send" : fateOf(purchase));
+  const due = purchase && fateOf(purchase);
+  const fate = due === "ask" && isAsked ? "send" : due;
   const key = purchase?.key;
   useEffect(() => {
     again(0);
@@ -80,7 +81,7 @@ function Purchase() {
     };
   }, [key, fate, round]);
   const said = {
-    send: purchase?.isLost && next ? "We do not know whether your order has arrived. It is sent again until that is known, and cannot be made twice." : "Your order is being sent …",
+    send: purchase?.isSent && next ? "We do not know whether your order has arrived. It is sent again until that is known, and cannot be made twice." : "Your order is being sent …",
     ask: html`We do not know whether your order of ${purchase?.about.total} ${purchase?.about.currency} has arrived. Sent again it cannot be made twice.`,
     over: html`We never learned whether your order of ${purchase?.about.total} ${purchase?.about.currency} has arrived. Please look for its e-mail before you order again.`,
   };

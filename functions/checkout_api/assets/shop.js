@@ -9,8 +9,8 @@ import { useEffect, useState } from "./vendor/hooks.js";
 const NAME = "stepwell.shop";
 
 /**
- * `purchase` is the order on its way. It is sent until it is known what became of it, with the same key, so it is never made twice. `isLost` says
- * that an answer got lost: it may have been made.
+ * `purchase` is the order on its way. It is sent until it is known what became of it, with the same key, so it is never made twice. `isSent` says
+ * that it has left for the shop: it may have been made, whatever a later answer says.
  */
 const NOTHING = { cart: [], customer: { name: "", email: "" }, purchase: null, orders: [] };
 
@@ -54,8 +54,8 @@ function change(part) {
 // Another tab has changed it.
 addEventListener("storage", ({ key }) => key === NAME && tell({ ...NOTHING, ...read(), refused: state.refused }));
 
-// No other page would know that it may have been made.
-addEventListener("beforeunload", (event) => state.purchase && !isKept && event.preventDefault());
+// No other page would know of the order, or that it may have been made.
+addEventListener("beforeunload", (event) => !isKept && (state.purchase || state.orders.length > 0) && event.preventDefault());
 
 /** What is kept, as it changes. */
 export function useShop() {
@@ -109,12 +109,16 @@ const random = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byt
 /** The purchase that this tab has begun, also after it was loaded anew. */
 const MINE = "stepwell.purchase";
 
+/** The same, where the browser keeps nothing. */
+let own;
+
 function mine(key) {
+  own = key ?? own;
   try {
     if (key !== undefined) sessionStorage.setItem(MINE, key);
-    return sessionStorage.getItem(MINE);
+    return sessionStorage.getItem(MINE) ?? own;
   } catch {
-    return key;
+    return own;
   }
 }
 
@@ -126,7 +130,7 @@ export function buy(quote, card) {
   const body = write({ checkout: { cart_items: items, payment_info: payment, customer_info: { email, name } } });
   const about = { items: quote.items.map(({ product_id, name, quantity }) => ({ product_id, name, quantity })), total: money(quote.total), currency: quote.currency };
   // One after the other, also of two tabs.
-  change(({ purchase }) => (purchase ? {} : { purchase: { key: mine(random()), at: Date.now(), isLost: false, body, about }, refused: undefined }));
+  change(({ purchase }) => (purchase ? {} : { purchase: { key: mine(random()), at: Date.now(), isSent: false, body, about }, refused: undefined }));
 }
 
 /** For how long a purchase is sent by itself, in milliseconds. Later its customer may have changed their mind. */
@@ -138,8 +142,8 @@ const AT_ALL = 6 * 24 * 60 * 60_000;
 /** What may be done about a purchase: `send` it by itself, `ask` its customer, or say that it is `over`. */
 export const fateOf = ({ at }) => (Date.now() < at + BY_ITSELF ? "send" : Date.now() < at + AT_ALL ? "ask" : "over");
 
-/** Whether an error says that the shop has started nothing: it has refused the first request that it got. After a lost answer, only an order does. */
-const isRefusal = (error, { isLost }) => !isLost && error.isOurs && (error.status < 500 || (error.status === 503 && error.code !== undefined));
+/** Whether an error says that the shop has started nothing: it has refused the first request that it got. Of a purchase that was sent before, nothing does. */
+const isRefusal = (error, { isSent }) => !isSent && error.isOurs && (error.status < 500 || (error.status === 503 && error.code !== undefined));
 
 /** Does something that no other tab does at the same time, where the browser can see to that. */
 const alone = (act) => (navigator.locks ? navigator.locks.request(NAME, act) : act());
@@ -159,8 +163,10 @@ export function send(key) {
 async function sendOnce(key) {
   const { purchase } = { ...state, ...(isKept ? read() : undefined) };
   // Another tab has done it.
-  if (purchase?.key !== key) return undefined;
+  if (purchase?.key !== key || fateOf(purchase) === "over") return undefined;
   const isIt = (other) => other?.key === key;
+  // Before it leaves: this page may be gone when the answer comes.
+  change(({ purchase: newest }) => (isIt(newest) ? { purchase: { ...newest, isSent: true } } : {}));
   try {
     const answer = await ask("POST", "/checkout", { body: purchase.body, headers: { "idempotency-key": key } });
     if (!answer?.task_id) throw new NoAnswer("POST");
@@ -174,7 +180,7 @@ async function sendOnce(key) {
     return mine() === key ? order : undefined;
   } catch (error) {
     const isOver = isRefusal(error, purchase);
-    change(({ purchase: newest }) => (isIt(newest) ? (isOver ? { purchase: null, refused: error } : { purchase: { ...newest, isLost: true } }) : {}));
+    change(({ purchase: newest }) => (isIt(newest) && isOver ? { purchase: null, refused: error } : {}));
     throw error;
   }
 }

@@ -46,6 +46,9 @@ use stepwell::{
 /// less than the function's timeout in the template, so that a slow request gets a proper error answer.
 const TIME_LIMIT: Duration = Duration::from_secs(9);
 
+/// Who a customer is in the audit trail.
+const CUSTOMER: &str = "customer";
+
 /// The OpenAPI document, which a test writes.
 const OPENAPI: &str = include_str!("../openapi.json");
 
@@ -66,7 +69,7 @@ where
     A: Runtime + 'static,
     S: Storefront + CardTokens + Counters + 'static,
 {
-    let customer = |request: &str| Actor::new("customer", request);
+    let customer = |request: &str| Actor::new(CUSTOMER, request);
     let (retries, cancellations) = (customer("POST /retry_checkout")?, customer("POST /cancel_checkout")?);
     let settlements = customer("GET /order_status found nothing")?;
     let workflow = checkout::workflow()?;

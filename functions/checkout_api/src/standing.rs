@@ -14,6 +14,7 @@
 //! `failed` is a promise: no charge and no delivery follows by itself, and what was taken is given back. So a task that a
 //! snapshot does not show clearly is `processing`.
 
+use crate::CUSTOMER;
 use checkout::{
     CheckoutRequest, Confirmation, CustomerText, Money, Payment, Refund, ShopCode, customer_text, error_codes,
 };
@@ -21,7 +22,7 @@ use stepwell::{
     StepResult, Timestamp,
     core::{
         codes::{CodeKind, EngineCode},
-        record::{AttemptRecord, StepRecord},
+        record::{Action, ActionKind, AttemptRecord, StepRecord},
         recovery::{begins_at, is_undeliverable, may_be_refused, redrive_at},
         snapshot::TaskSnapshot,
         state::{End, StepState, TaskState},
@@ -196,8 +197,17 @@ pub(crate) fn may_resend(snapshot: &TaskSnapshot) -> bool {
         && !missing.is_empty()
         && missing.iter().all(is_confirmation)
         && !missing.into_iter().filter_map(code).any(is_permanent)
+        && redrives_of_customer(snapshot) < MOST_RESENDS
         && snapshot.task.has_room_for_redrive()
         && snapshot.newer().is_none()
+}
+
+/// How often a customer may have had steps of a checkout redriven by the time at which an e-mail is sent again: each time the mailer may have sent it.
+const MOST_RESENDS: usize = 5;
+
+fn redrives_of_customer(snapshot: &TaskSnapshot) -> usize {
+    let by_customer = |action: &&Action| action.what == ActionKind::Redrive && action.who == CUSTOMER;
+    snapshot.task.actions.iter().filter(by_customer).count()
 }
 
 fn is_permanent(code: &str) -> bool {

@@ -12,7 +12,8 @@ const LONGEST = 25;
 /** Asks for a task and its graph once it is another than the last one, or for so many seconds. */
 const following = (wait) => async (path, last) => {
   const event = await getEvent(path, last?.id, wait);
-  return event ? { id: event.id, task: event.data, graph: await get(`${path}/graph`), rests: false } : { ...last, rests: event === null };
+  if (event) return { id: event.id, task: event.data, graph: await get(`${path}/graph`), rests: false };
+  return last && { ...last, rests: event === null };
 };
 
 /** How long until a task is asked for again, in milliseconds: the API itself waits for a change, unless nothing follows by itself. */

@@ -24,7 +24,9 @@ pub(crate) fn named(headers: &HeaderMap) -> Option<CorrelationId> {
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let traced = || {
         let trace = text(TRACEPARENT)?.split('-').nth(1)?;
-        (trace.len() == 32 && trace.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(trace)
+        let is_trace = trace.len() == 32 && trace.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        // All zeros is no trace.
+        (is_trace && trace.bytes().any(|byte| byte != b'0')).then_some(trace)
     };
     text(CORRELATION_ID).and_then(CorrelationId::new).or_else(|| traced().and_then(CorrelationId::new))
 }
@@ -101,6 +103,7 @@ mod tests {
     #[test_case(&[("traceparent", TRACE)] => Some("4bf92f3577b34da6a3ce929d0e0e4736".to_owned()))]
     #[test_case(&[("x-correlation-id", "two words"), ("traceparent", TRACE)] => Some("4bf92f3577b34da6a3ce929d0e0e4736".to_owned()))]
     #[test_case(&[("x-correlation-id", LONG)] => Some("the-request".to_owned()); "too long")]
+    #[test_case(&[("traceparent", "00-00000000000000000000000000000000-00f067aa0ba902b7-01")] => Some("the-request".to_owned()); "no trace")]
     #[test_case(&[("traceparent", "00-short-01")] => Some("the-request".to_owned()))]
     #[test_case(&[] => Some("the-request".to_owned()))]
     #[tokio::test]

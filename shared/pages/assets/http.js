@@ -79,9 +79,11 @@ export async function ask(method, url, { body, headers, wait = 0 } = {}) {
   }
   let read;
   try {
-    const isEvent = response.headers.get("content-type") === "text/event-stream";
+    const isEvent = response.headers.get("content-type")?.startsWith("text/event-stream");
     read = text === "" ? null : isEvent ? event(text) : parse(text);
   } catch {
+    // What stands in between has answered, or cut the answer off.
+    if (response.ok) throw Object.assign(new NoAnswer(method, "What came is no answer of the shop"), { wait: 0 });
     read = null;
   }
   const { status } = response;

@@ -100,6 +100,24 @@ async fn confirmation_that_could_not_be_sent_is_sent_again_for_its_customer() {
     assert_eq!(api.retry(id).await.status, 409, "it was sent");
 }
 
+/// Each time the mailer may have sent it, so nobody has it sent for ever.
+#[tokio::test(start_paused = true)]
+async fn confirmation_is_sent_again_a_few_times_at_most() {
+    let api = Api::new();
+    let fails =
+        || api.harness.fail("send_confirmation", [StepFault::Error(permanent("MAIL_UNKNOWN_ERROR", "not verified"))]);
+    fails();
+    let id = api.started().await;
+    api.harness.run(id).await.unwrap();
+    let mut times = 0;
+    while api.retry(id).await.status == 202 {
+        fails();
+        api.harness.run(id).await.unwrap();
+        times += 1;
+    }
+    assert_eq!((times, &api.status(id).await["warnings"][0]["retry_url"]), (5, &Value::Null));
+}
+
 /// An address that takes no e-mail takes none the next time.
 #[tokio::test(start_paused = true)]
 async fn confirmation_is_not_sent_again_where_that_cannot_help() {
