@@ -61,7 +61,7 @@ crash_points=lambda,stepwell_aws/crash-points
 # check WHAT COMMAND...: runs the command under a heading, and records whether it passed. Above the summary stand the last lines of what failed,
 # because the rest may be thousands of lines away. On a terminal, where cargo shows its progress, they do not.
 check() {
-  local what=$1 begin=$SECONDS code=0 log=.local/check.log
+  local what=$1 begin=$SECONDS code=0 log=.local/check.$$.log
   shift
   say $'\n'"==== $what"
   if [[ -t 2 ]]; then
@@ -89,6 +89,7 @@ leave_out() { summary+=("LEFT OUT $1: $2"); }
 
 finish() {
   local code=$?
+  rm -f ".local/check.$$.log"
   stop_dynamodb_local
   stop_stack test || failed=yes
   stop_stack crash || failed=yes

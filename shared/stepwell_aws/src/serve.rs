@@ -50,7 +50,7 @@ pub const WATCHDOG_RESERVE: Duration = Duration::from_secs(10);
 
 /// Serves the watchdog. Every event, whatever it holds, starts one run, bounded only by the invocation's deadline. What is
 /// left of the time is for the count of tasks that need a person. Beside it the run carries on the bulk actions. The answer is the
-/// [`WatchdogReport`] as JSON.
+/// [`WatchdogReport`](stepwell::runtime::watchdog::WatchdogReport) as JSON.
 ///
 /// # Errors
 /// An environment variable is not set, or the runtime API does not answer.
@@ -84,7 +84,7 @@ pub async fn serve_watchdog() -> Result<(), ServeError> {
 }
 
 /// Serves the timer feeder. Every event, whatever it holds, starts one run, bounded only by the invocation's deadline. The answer
-/// is the [`FeederReport`] as JSON.
+/// is the [`FeederReport`](stepwell::runtime::timer_feeder::FeederReport) as JSON.
 ///
 /// # Errors
 /// An environment variable is not set, or the runtime API does not answer.
