@@ -31,7 +31,7 @@ pub(crate) fn named(headers: &HeaderMap) -> Option<CorrelationId> {
     text(CORRELATION_ID).and_then(CorrelationId::new).or_else(|| traced().and_then(CorrelationId::new))
 }
 
-/// What a request and all that follows from it is called in the log: as its caller [names](named) it, or else the request's id.
+/// What a request and all that follows from it is called in the log: as its caller names it, or else the request's id.
 #[derive(Clone, Debug)]
 pub struct Correlation(pub Option<CorrelationId>);
 
