@@ -159,6 +159,8 @@ impl From<ActionError> for ApiError {
             // Only the actions of operators return the others.
             ActionError::KeepsChanging(_)
             | ActionError::ActedOn(_)
+            | ActionError::NotRerun(_)
+            | ActionError::WasRerun(_)
             | ActionError::NoStep(_)
             | ActionError::StepState { .. }
             | ActionError::ServiceOut { .. }

@@ -8,10 +8,10 @@ use axum::{
 use checkout::{MailError, StoreError};
 use http_api::{CommonError, ErrorBody, Segment};
 use stepwell::{
-    ActionError, TaskId,
+    ActionError, NotRerun, TaskId,
     core::{
         format::{NEWER_FORMAT, NewerFormat},
-        state::StepState,
+        state::{StepState, TaskStatus},
     },
     ports::TableError,
 };
@@ -133,7 +133,19 @@ impl From<ActionError> for ApiError {
             ActionError::ServiceOut { .. } | ActionError::IsDue { .. } => {
                 Self::Illegal { why, status: Some(StepState::Retrying.as_str()) }
             }
-            ActionError::NotReady { .. }
+            ActionError::NotRerun(ref refused) => {
+                let status = match refused {
+                    NotRerun::Status(status) => Some(status.as_str()),
+                    NotRerun::Complete => Some(TaskStatus::Complete.as_str()),
+                    NotRerun::MayStillRun { state, .. } => Some(state.as_str()),
+                    _ => None,
+                };
+                let remedy =
+                    if *refused == NotRerun::Complete { ": send the request again with `\"again\": true`" } else { "" };
+                Self::Illegal { why: format!("{why}{remedy}"), status }
+            }
+            ActionError::WasRerun(_)
+            | ActionError::NotReady { .. }
             | ActionError::TrailFull
             | ActionError::RunTooOften
             | ActionError::DeadlineExceeded(_)

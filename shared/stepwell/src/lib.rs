@@ -165,7 +165,8 @@ pub use ports::{CallError, FailureKind, Runtime};
 pub use runtime::{
     client::{
         ActionError, Actor, BulkCount, BulkError, BulkRequest, Client, Count, Health, InvalidActor, MOST_SAMPLED,
-        ManualResult, NewBulk, PendingStart, RUN_NOW_PAUSE, StartError, Started, StepSummary, Summary, TaskPage,
+        ManualResult, NewBulk, NotRerun, PendingStart, RUN_NOW_PAUSE, Rerun, RerunRequest, StartError, Started,
+        StepSummary, Summary, TaskPage,
     },
     error::EngineError,
     result_types::ResultTypes,

@@ -253,6 +253,7 @@ pub(super) fn action(seconds: u64, what: ActionKind, step: Option<&str>) -> Acti
         who: who.to_owned(),
         why: why.to_owned(),
         bulk: None,
+        rerun_as: None,
     }
 }
 

@@ -4,7 +4,7 @@ use super::{
     format::{NewerFormat, understood},
     index::{IndexEntry, IndexPartition, IndexPosition},
     item::{Item, Key, attribute},
-    record::{Action, KeyRecord, Refusal, StepRecord, TaskRecord},
+    record::{Action, KeyRecord, Refusal, RerunOf, StepRecord, TaskRecord},
 };
 use crate::core::{
     id::TaskId,
@@ -112,6 +112,12 @@ struct TaskItem {
     actions: Vec<Action>,
     #[serde(default)]
     refusals: Vec<Refusal>,
+    #[serde(default)]
+    rerun_as: Option<TaskId>,
+    #[serde(default)]
+    rerun_of: Option<TaskId>,
+    #[serde(default)]
+    request_hash: String,
 }
 
 #[derive(Deserialize)]
@@ -187,6 +193,8 @@ impl TaskRecord {
             deadline_from: stored.deadline_from,
             actions: stored.actions,
             refusals: stored.refusals,
+            rerun_as: stored.rerun_as,
+            rerun_of: stored.rerun_of.map(|task| RerunOf { task, request_hash: stored.request_hash }),
             newer: None,
         })
     }

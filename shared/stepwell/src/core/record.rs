@@ -99,9 +99,22 @@ pub struct TaskRecord {
     pub actions: Vec<Action>,
     /// The refusals of cancellations, oldest first. After each, the task was complete again.
     pub refusals: Vec<Refusal>,
+    /// The task that this one was [rerun](super::task::reserve_rerun) as. It is there, or is about to be started, or its start broke off.
+    pub rerun_as: Option<TaskId>,
+    /// The task that this one is a rerun of, and the request for it.
+    pub rerun_of: Option<RerunOf>,
     /// The format of the item, if it needs a newer reader. Then this version may not act on the task. Fields that it cannot
     /// read have the values of a task that has just begun; an unreadable plan has no steps.
     pub newer: Option<NewerFormat>,
+}
+
+/// Where a rerun comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RerunOf {
+    /// The task that was rerun.
+    pub task: TaskId,
+    /// SHA-256 of the request, as hex.
+    pub request_hash: String,
 }
 
 impl TaskRecord {
@@ -129,6 +142,8 @@ impl From<&NewTask<'_>> for TaskRecord {
             deadline_from: None,
             actions: Vec::new(),
             refusals: Vec::new(),
+            rerun_as: None,
+            rerun_of: None,
             newer: None,
         }
     }
@@ -221,6 +236,9 @@ pub struct Action {
     /// The page of the bulk action that it was a part of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bulk: Option<BulkPage>,
+    /// The new task, for a rerun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerun_as: Option<TaskId>,
 }
 
 /// The refusal of a cancellation: a compensation refused to undo its step, and nothing was undone.
@@ -257,6 +275,8 @@ pub enum ActionKind {
     RunNow,
     /// The redrive that the engine had planned for later was made at once.
     RedriveNow,
+    /// The task was started once more, as a new task.
+    Rerun,
 }
 
 impl Action {
@@ -298,6 +318,7 @@ impl ActionKind {
             Self::DeadLetter => "dead_letter",
             Self::RunNow => "run_now",
             Self::RedriveNow => "redrive_now",
+            Self::Rerun => "rerun",
         }
     }
 
@@ -607,7 +628,7 @@ mod tests {
         let mut task = snapshot(&[&[]], &[]).task;
         let (who, why) = ("customer".to_owned(), "w".repeat(500));
         let step = Some("s".repeat(48));
-        let action = Action { at: at(0), what: ActionKind::Redrive, step, who, why, bulk: None };
+        let action = Action { at: at(0), what: ActionKind::Redrive, step, who, why, bulk: None, rerun_as: None };
         while task.has_room_for_redrive() {
             task.actions.push(action.clone());
         }

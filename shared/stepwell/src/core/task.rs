@@ -5,12 +5,13 @@
 
 use super::{
     codec::Unreadable,
-    format::{RUN_NOW, WRITES, v1},
+    format::{RERUN, RUN_NOW, WRITES, v1},
     index::{FIRST_INSPECTION_AFTER, IndexPartition, IndexPosition, OVERDUE_AFTER},
     item::{Item, Key, attribute, set, stored, stored_text},
     parts::{is_state, lost_attempt, made, millis, rescheduled, stamp, stands_in, to_state},
     record::{
-        Action, ActionKind, Failure, KEY_RETENTION, KeyRecord, NewTask, RETENTION, Refusal, StepRecord, TaskRecord,
+        Action, ActionKind, Failure, KEY_RETENTION, KeyRecord, NewTask, RETENTION, Refusal, RerunOf, StepRecord,
+        TaskRecord,
     },
     timer::unlisted,
     transition::{Answer, Applied, Change, Condition, Effect, Transition, Write},
@@ -51,6 +52,15 @@ impl Termination {
 /// Creates a task, unless it exists.
 pub fn create(task: &NewTask<'_>) -> Transition {
     Transition::of("create", creation(task, TaskState::Running, task.created_at + FIRST_INSPECTION_AFTER, []))
+}
+
+/// Creates a task as the rerun of another one, unless it exists.
+pub fn create_rerun(task: &NewTask<'_>, of: &RerunOf) -> Transition {
+    let more = [
+        Change::Set(attribute::RERUN_OF, of.task.to_string().into()),
+        Change::Set(attribute::REQUEST_HASH, of.request_hash.as_str().into()),
+    ];
+    Transition::of("create", creation(task, TaskState::Running, task.created_at + FIRST_INSPECTION_AFTER, more))
 }
 
 /// Makes sure that a task never starts, unless it exists: takes its place by a cancelled task without steps. A start of the
@@ -173,7 +183,7 @@ pub fn redrive(task: &TaskRecord, failed: &[&StepRecord], action: &Action) -> Op
         IndexPartition::ended(to)
     };
     changes.extend(listed(task.id, partition, action.at + FIRST_INSPECTION_AFTER));
-    let condition = legal(TaskEvent::Redrive, |after| after == to).and(still_failed(task));
+    let condition = legal(TaskEvent::Redrive, |after| after == to).and(still_failed(task)).and(was_not_rerun());
     writes.push(Write::update(Key::Task(task.id), condition, changes).on_task(TaskEvent::Redrive));
     Some(Transition { name: "redrive", writes })
 }
@@ -264,7 +274,7 @@ pub fn resolve_step(task: &TaskRecord, step: &StepRecord, result: &str, action: 
     if task.failed_steps.contains(&step.name) {
         changes.push(Change::Exclude(attribute::FAILED_STEPS, BTreeSet::from([step.name.clone()])));
     }
-    let condition = legal(event, |after| after == to).and(still_failed(task));
+    let condition = legal(event, |after| after == to).and(still_failed(task)).and(was_not_rerun());
     let of_task = Write::update(Key::Task(task.id), condition, changes).on_task(event);
 
     let more = [
@@ -319,6 +329,22 @@ pub fn close_or_compensate(task: TaskId, to: Termination, action: &Action) -> Tr
     let condition = legal(to.event(), |after| after == state);
     let write = Write::update(Key::Task(task), condition, changes).on_task(to.event());
     Transition::of("close_or_compensate", write.made_before(is_in_trail(action)))
+}
+
+/// Reserves the id of the new task that a task is rerun as: of all reruns of the task, only that one may start. Nothing of the task may
+/// still run, which the [snapshot](super::snapshot::TaskSnapshot::may_still_run) tells. It stays so: the task is closed, or it is complete,
+/// every step that has not failed is done, and [redrives](redrive) and [resolutions](resolve_step) are refused from now on.
+///
+/// An id that was reserved before is replaced. The caller has to have [ruled it out](rule_out).
+pub fn reserve_rerun(task: &TaskRecord, to: TaskId, action: &Action) -> Transition {
+    let reserved = |id: TaskId| Condition::Is(attribute::RERUN_AS, id.to_string().into());
+    let as_read = task.rerun_as.map_or_else(was_not_rerun, reserved);
+    let format = task.plan.format().max(RERUN);
+    let changes = [Change::Set(attribute::RERUN_AS, to.to_string().into()), in_trail(action)].into_iter();
+    let changes = changes.chain([attribute::V, attribute::NEEDS].map(|name| Change::Set(name, format.into())));
+    let condition = is_in(task.state).and(still_failed(task)).and(as_read);
+    let write = Write::update(Key::Task(task.id), condition, changes.collect());
+    Transition::of("reserve_rerun", write.made_before(reserved(to)))
 }
 
 /// Writes the graph of the compensations of a task, sorted topologically, unless it is written. A chain needs no more than its
@@ -430,6 +456,11 @@ fn in_trail(action: &Action) -> Change {
 
 fn is_in_trail(action: &Action) -> Condition {
     Condition::Contains(attribute::ACTIONS, stored(action))
+}
+
+/// No id is reserved for a rerun of the task.
+fn was_not_rerun() -> Condition {
+    Condition::Absent(attribute::RERUN_AS)
 }
 
 /// The failed steps are still those of the task as read.

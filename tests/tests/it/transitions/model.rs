@@ -197,7 +197,15 @@ impl Given {
     }
 
     fn action(&self, what: ActionKind) -> Action {
-        Action { at: self.now, what, step: None, who: "somebody".to_owned(), why: "a test".to_owned(), bulk: None }
+        Action {
+            at: self.now,
+            what,
+            step: None,
+            who: "somebody".to_owned(),
+            why: "a test".to_owned(),
+            bulk: None,
+            rerun_as: None,
+        }
     }
 
     fn ended(&self, lease: &Lease, outcome: Outcome) -> AttemptRecord {

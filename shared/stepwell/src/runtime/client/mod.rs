@@ -1,4 +1,4 @@
-//! The client: starts and shows tasks. `operate` has the actions of operators, `find` the search, `bulk` the start of actions on
+//! The client: starts and shows tasks. `operate` has the actions of operators, `rerun` one of them, `find` the search, `bulk` the start of actions on
 //! many tasks, `analytics` figures of many tasks, `health` how the open tasks stand.
 
 mod analytics;
@@ -6,12 +6,14 @@ mod bulk;
 mod find;
 mod health;
 mod operate;
+mod rerun;
 
 pub use analytics::MOST_SAMPLED;
 pub use bulk::{BulkCount, BulkError, BulkRequest, NewBulk, SAMPLE};
 pub use find::{StepSummary, Summary, TaskPage};
 pub use health::{Count, Health};
 pub use operate::{ActionError, Actor, InvalidActor, ManualResult, RUN_NOW_PAUSE};
+pub use rerun::{NotRerun, Rerun, RerunRequest};
 
 use crate::{
     core::{
@@ -24,7 +26,7 @@ use crate::{
         limits::MAX_CONTEXT_BYTES,
         message::Outgoing,
         plan::{Plan, StepPlan},
-        record::{ActionKind, KeyRecord, NewTask},
+        record::{ActionKind, KeyRecord, NewTask, RerunOf},
         search::SearchValue,
         settlement::{Due, Settlement},
         snapshot::TaskSnapshot,
@@ -78,6 +80,8 @@ pub struct PendingStart {
     started_by: Option<NewerFormat>,
     /// Whether an earlier request with the same idempotency key has written the task.
     is_written: bool,
+    /// The task that it is a rerun of.
+    rerun_of: Option<RerunOf>,
 }
 
 impl PendingStart {
@@ -215,6 +219,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             context: text,
             started_by: None,
             is_written: false,
+            rerun_of: None,
         };
         let Some(key) = key else { return Ok(start) };
         let request_hash = request_hash(workflow, &start.context);
@@ -303,14 +308,15 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             found_by,
             started_by,
             is_written,
-            ..
+            rerun_of,
         } = start;
         if let Some(newer) = started_by {
             note_newer(task_id, &newer);
             return Ok(Started { task_id, already_there: true, messages_sent: false });
         }
         let new = NewTask { id: task_id, workflow, context: &context, plan: &plan, created_at };
-        let settlement = Settlement::of(task::create(&new)).then(wake(task_id, &workflow_name, plan.roots()));
+        let create = rerun_of.map_or_else(|| task::create(&new), |of| task::create_rerun(&new, &of));
+        let settlement = Settlement::of(create).then(wake(task_id, &workflow_name, plan.roots()));
         // A task that is known to be there is found by its values already. To put them again could fail, and say of a task that runs that nothing
         // was written.
         let found_by = found_by.iter().filter(|_| !is_written).map(|value| value.put(task_id, created_at)).collect();

@@ -1,7 +1,7 @@
 //! The actions of operators. Each is one conditional write, with an entry in the audit trail, followed by idempotent sends.
 //! The watchdog repeats sends that were lost.
 
-use super::Client;
+use super::{Client, NotRerun};
 use crate::{
     core::{
         bulk::{BulkActor, BulkPage},
@@ -183,6 +183,12 @@ pub enum ActionError {
     /// The result is larger than a step's item can hold.
     #[error("the result has {0} bytes; at most {max} can be kept", max = MAX_RESULT_BYTES)]
     ResultTooLarge(usize),
+    /// The task cannot be rerun.
+    #[error("cannot rerun task: {0}")]
+    NotRerun(NotRerun),
+    /// The task was rerun as this one, so nothing of it runs any more.
+    #[error("the task was rerun as {0}, so none of its steps runs any more; look at that one")]
+    WasRerun(TaskId),
     /// The bulk action has acted on the task before, on this page.
     #[error("the bulk action {} has acted on the task before, on its page {}", .0.id, .0.page)]
     ActedOn(BulkPage),
@@ -220,6 +226,7 @@ const fn verb(action: ActionKind) -> &'static str {
         ActionKind::Compensate => "compensate",
         ActionKind::DeadLetter => "dead-letter a step of a",
         ActionKind::RunNow | ActionKind::RedriveNow => "run now what waits in a",
+        ActionKind::Rerun => "rerun",
     }
 }
 
@@ -276,6 +283,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     async fn redrive_as(&self, id: TaskId, actor: &Actor, moves_deadline: bool) -> Result<TaskSnapshot, ActionError> {
         self.act(id, actor, |snapshot| {
             let failed = snapshot.to_redrive();
+            was_not_rerun(snapshot)?;
             if snapshot.task.state.on(TaskEvent::Redrive).is_none() || failed.is_empty() {
                 return Err(refused(ActionKind::Redrive, snapshot));
             }
@@ -457,6 +465,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         }
         let action = self.action(ActionKind::ResolveStep, Some(step), actor);
         let resolved = self.act(id, actor, |snapshot| {
+            was_not_rerun(snapshot)?;
             let no_step = || ActionError::NoStep(step.to_owned());
             let plan = snapshot.task.plan.step(step).ok_or_else(no_step)?;
             let waits_for = snapshot.missing(plan).ok_or_else(|| refused(ActionKind::ResolveStep, snapshot))?;
@@ -490,7 +499,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
 
     /// Carries out the settlement that `decide` makes of a snapshot of the task. `decide` returns `None` for an inconsistent
     /// snapshot. Returns the task as it was before. A bulk action acts on a task once.
-    async fn act(
+    pub(super) async fn act(
         &self,
         id: TaskId,
         actor: &Actor,
@@ -516,7 +525,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     pub(super) fn action(&self, what: ActionKind, step: Option<&str>, actor: &Actor) -> Action {
         let step = step.map(str::to_owned);
         let (who, why) = (actor.who.clone(), actor.why.clone());
-        Action { at: self.engine.now(), what, step, who, why, bulk: actor.bulk }
+        Action { at: self.engine.now(), what, step, who, why, bulk: actor.bulk, rerun_as: None }
     }
 }
 
@@ -528,6 +537,11 @@ fn first_wait(steps: &[&StepRecord]) -> Option<(String, Timestamp)> {
 /// Whether the step waits for a service that is out.
 fn is_parked(step: &StepRecord) -> bool {
     step.error.as_ref().is_some_and(|error| error.code == EngineCode::BreakerOpen.as_str())
+}
+
+/// Nothing of a task that was rerun may run again.
+fn was_not_rerun(snapshot: &TaskSnapshot) -> Result<(), ActionError> {
+    snapshot.task.rerun_as.map_or(Ok(()), |to| Err(ActionError::WasRerun(to)))
 }
 
 fn refused(action: ActionKind, snapshot: &TaskSnapshot) -> ActionError {

@@ -1,0 +1,214 @@
+//! Reruns: a task that has come to its end is started once more, as a new task, with an edited input.
+//!
+//! A rerun must not have an effect twice that its customer wants once. So a task has at most one rerun, and reruns form a chain:
+//!
+//! 1. [`Client::find_rerun`] checks that nothing of the task can run any more. The caller makes the new input of the old one.
+//! 2. [`Client::reserve_rerun`] writes the id of the new task to the old one, if that is still as it was read. From then on
+//!    [nothing of the old task runs again](task::reserve_rerun), and only a task of this id is its rerun.
+//! 3. [`Client::write_start`] starts that task, which names the old one.
+//!
+//! After a crash between the last two a reservation stands without a task. The next request [rules that id out](Client::rule_out), so
+//! that a start of it which is only late is refused, and reserves an id of its own. So the input of one request, and what it has put
+//! away under its id, is never mixed with that of another.
+
+use super::{ActionError, Actor, Client, PendingStart};
+use crate::{
+    core::{
+        hex::hex,
+        id::TaskId,
+        record::{Action, ActionKind, RETENTION, RerunOf, TaskRecord},
+        settlement::Settlement,
+        snapshot::TaskSnapshot,
+        state::{StepState, TaskState, TaskStatus},
+        task,
+        timestamp::Timestamp,
+    },
+    ports::{Queue, Runtime, Store, TableError},
+};
+use sha2::{Digest, Sha256};
+
+/// How many reruns of reruns are followed to name the last one. Whoever reruns that one is told of the next.
+const MAX_CHAIN: usize = 20;
+
+/// A request to rerun a task. It may be repeated, and starts one task only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RerunRequest {
+    hash: String,
+    again: bool,
+}
+
+impl RerunRequest {
+    /// The request of this actor with this text, which tells what the new input is. With `again` a task may be rerun that is complete.
+    pub fn new(actor: &Actor, text: &str, again: bool) -> Self {
+        let hash = Sha256::new_with_prefix(actor.who()).chain_update([0, again.into()]).chain_update(text);
+        Self { hash: hex(hash.finalize()), again }
+    }
+}
+
+/// What a request to rerun a task finds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Rerun {
+    /// The same request was made before, and has started this task.
+    Made(TaskId),
+    /// The task may be rerun.
+    Of(Box<TaskRecord>),
+}
+
+/// The reason why a task is not rerun.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotRerun {
+    /// The task has not come to its end, or to one after which what it did still stands.
+    #[error("it is in {} status{}", .0.as_str(), remedy(*.0))]
+    Status(TaskStatus),
+    /// The task is complete, and the request does not say `again`.
+    #[error(
+        "it is complete, and all that it has done stands, so a rerun does it once more. Whoever wants that has to say so"
+    )]
+    Complete,
+    /// This step or compensation may still run.
+    #[error("step `{step}` is {state}, so it may still run; wait for its end")]
+    MayStillRun {
+        /// The step.
+        step: String,
+        /// Its state.
+        state: StepState,
+    },
+    /// This compensation has failed for good.
+    #[error(
+        "its compensation `{0}` has failed, so what that had to undo may stand; look at it, and start a new task instead"
+    )]
+    NotUndone(String),
+    /// The task was rerun before. This is its rerun or, if that was rerun as well, the last one.
+    #[error("it was rerun before; the last rerun is {0}: rerun that one instead")]
+    Before(TaskId),
+    /// Another request has reserved this id since the task was read.
+    #[error("another request reruns it at this moment, as {0}; look at that task")]
+    UnderWay(TaskId),
+    /// The task never started, so it has no input.
+    #[error("it never started; start a new task instead")]
+    NeverStarted,
+    /// The time for which a task is kept is over, so its rerun may be deleted already.
+    #[error("it was kept until {0}, and what was rerun of it may be deleted; start a new task instead")]
+    Expired(Timestamp),
+}
+
+/// What to do with a task that is in this status.
+const fn remedy(status: TaskStatus) -> &'static str {
+    match status {
+        TaskStatus::Pending | TaskStatus::InProgress => {
+            ", so it goes on by itself; wait for its end, or cancel it first"
+        }
+        TaskStatus::Error => ", so it may still be redriven; redrive it, or cancel or compensate it first",
+        TaskStatus::Compensating => "; wait for the end of its compensation",
+        TaskStatus::Cancelled => ", but not compensated, so what it has done stands; compensate it first",
+        TaskStatus::ResolvedManually => {
+            ", so somebody has taken it over, and what it has done stands; start a new task instead"
+        }
+        TaskStatus::Complete | TaskStatus::Compensated(_) => "",
+    }
+}
+
+/// Whether a task may be rerun, but for earlier reruns of it.
+fn check(snapshot: &TaskSnapshot, request: &RerunRequest, now: Timestamp) -> Result<(), NotRerun> {
+    let task = &snapshot.task;
+    if task.never_starts() {
+        return Err(NotRerun::NeverStarted);
+    }
+    // A rerun is kept for longer than its task, so before this time none is missing because it was deleted.
+    let kept_until = task.created_at + RETENTION;
+    if kept_until <= now {
+        return Err(NotRerun::Expired(kept_until));
+    }
+    match task.state {
+        TaskState::Compensated(_) => {}
+        TaskState::Completed if request.again => {}
+        TaskState::Completed => return Err(NotRerun::Complete),
+        TaskState::Running
+        | TaskState::Failed
+        | TaskState::Compensating(_)
+        | TaskState::Cancelled
+        | TaskState::Resolved => return Err(NotRerun::Status(snapshot.status())),
+    }
+    if let Some(step) = snapshot.may_still_run() {
+        return Err(NotRerun::MayStillRun { step: step.name.clone(), state: step.state });
+    }
+    let failed = snapshot.compensations.iter().find(|compensation| !compensation.state.is_done());
+    failed.map_or(Ok(()), |failed| Err(NotRerun::NotUndone(failed.name.clone())))
+}
+
+impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
+    /// The first part of a rerun: checks whether the task may be rerun, unless the same request was made before. It writes nothing.
+    ///
+    /// # Errors
+    /// [`ActionError::NotRerun`] and [`ActionError::NotFound`]. See [`ActionError`] for the others.
+    pub async fn find_rerun(&self, id: TaskId, request: &RerunRequest) -> Result<Rerun, ActionError> {
+        let snapshot = self.engine.snapshot(id).await?.ok_or(ActionError::NotFound(id))?;
+        if let Some(reserved) = snapshot.task.rerun_as
+            && let Some(rerun) = self.started(reserved).await?
+        {
+            // Before any rule: what the request has made must not refuse its repetition.
+            let is_same = rerun.task.rerun_of.is_some_and(|of| of.request_hash == request.hash);
+            return if is_same { Ok(Rerun::Made(reserved)) } else { Err(self.was_rerun(reserved).await?) };
+        }
+        check(&snapshot, request, self.now()).map_err(ActionError::NotRerun)?;
+        Ok(Rerun::Of(Box::new(snapshot.task)))
+    }
+
+    /// The second part of a rerun: makes this start that of the only rerun of the task, which is as it was [found](Self::find_rerun).
+    /// [`write_start`](Self::write_start) starts it.
+    ///
+    /// # Errors
+    /// [`ActionError::NotRerun`], if somebody has rerun the task since, or it may not be rerun any more, and
+    /// [`ActionError::TrailFull`]. See [`ActionError`] for the others.
+    pub async fn reserve_rerun(
+        &self,
+        of: &TaskRecord,
+        request: &RerunRequest,
+        start: PendingStart,
+        actor: &Actor,
+    ) -> Result<PendingStart, ActionError> {
+        if let Some(abandoned) = of.rerun_as {
+            let rule_out = self.action(ActionKind::Cancel, None, actor);
+            self.engine.rule_out(abandoned, start.workflow.clone(), &rule_out).await?;
+            if self.started(abandoned).await?.is_some() {
+                return Err(self.was_rerun(abandoned).await?);
+            }
+        }
+        let to = start.task_id;
+        let action = Action { rerun_as: Some(to), ..self.action(ActionKind::Rerun, None, actor) };
+        self.act(of.id, actor, |snapshot| {
+            match snapshot.task.rerun_as {
+                Some(other) if of.rerun_as != Some(other) => {
+                    return Err(ActionError::NotRerun(NotRerun::UnderWay(other)));
+                }
+                _ => check(snapshot, request, self.now()).map_err(ActionError::NotRerun)?,
+            }
+            if !snapshot.task.has_room_for_redrive() {
+                return Err(ActionError::TrailFull);
+            }
+            Ok(Some(Settlement::of(task::reserve_rerun(&snapshot.task, to, &action))))
+        })
+        .await?;
+        let rerun_of = Some(RerunOf { task: of.id, request_hash: request.hash.clone() });
+        Ok(PendingStart { rerun_of, ..start })
+    }
+
+    /// The task with this id, unless it has not started, or never starts.
+    async fn started(&self, id: TaskId) -> Result<Option<TaskSnapshot>, TableError> {
+        Ok(self.snapshot(id).await?.filter(|found| !found.task.never_starts()))
+    }
+
+    /// The refusal for a task that was rerun as this one: it names the last rerun of the chain.
+    async fn was_rerun(&self, first: TaskId) -> Result<ActionError, TableError> {
+        let mut last = first;
+        for _ in 0..MAX_CHAIN {
+            let next = self.snapshot(last).await?.and_then(|found| found.task.rerun_as);
+            let Some(next) = next else { break };
+            if self.started(next).await?.is_none() {
+                break;
+            }
+            last = next;
+        }
+        Ok(ActionError::NotRerun(NotRerun::Before(last)))
+    }
+}

@@ -1,0 +1,363 @@
+//! Reruns: a task that has ended is started once more as a new task, and at most once, whoever asks and whatever breaks off.
+
+use super::operate::in_state;
+use crate::{
+    ActionError, Actor, FailureKind, NotRerun, Rerun, RerunRequest, StartError, TaskId, Workflow,
+    core::{
+        format::RERUN,
+        item::{Key, attribute},
+        record::{ActionKind, RETENTION},
+        state::{End, StepState, TaskState},
+        transition::Change,
+    },
+    testing::{
+        Harness,
+        fixtures::{
+            compensation,
+            staged::{actor, by_hand, graph, no, workflow},
+        },
+    },
+};
+use serde_json::{Value, json};
+use std::{sync::Arc, time::Duration};
+
+const STEPS: &[&[usize]] = &[&[]];
+
+fn one_step() -> Workflow {
+    workflow(STEPS, &[0], "")
+}
+
+/// A rerun by this actor with this input.
+async fn rerun_by(harness: &Harness, who: &Actor, task: TaskId, input: u32, again: bool) -> Result<TaskId, String> {
+    let client = harness.client();
+    let input = json!({ "input": input });
+    let request = RerunRequest::new(who, &input.to_string(), again);
+    let found = match client.find_rerun(task, &request).await.map_err(|error| error.to_string())? {
+        Rerun::Made(task) => return Ok(task),
+        Rerun::Of(found) => found,
+    };
+    let start = client.prepare_start(&one_step(), &input, None).await.unwrap();
+    let start = client.reserve_rerun(&found, &request, start, who).await.map_err(|error| error.to_string())?;
+    let started = client.write_start(start).await.map_err(|error| error.to_string())?;
+    Ok(started.task_id)
+}
+
+async fn rerun(harness: &Harness, task: TaskId, input: u32) -> Result<TaskId, String> {
+    rerun_by(harness, &actor(), task, input, false).await
+}
+
+fn bob() -> Actor {
+    Actor::new("bob", "a test").unwrap()
+}
+
+/// A task that has failed and is compensated.
+async fn compensated() -> (Harness, TaskId) {
+    let harness = graph(STEPS, &[0], "");
+    harness.fail("s0", [no()]);
+    let task = harness.begin().await;
+    harness.run(task).await.unwrap();
+    assert_eq!(harness.state(task), TaskState::Compensated(End::Error));
+    (harness, task)
+}
+
+/// The reruns of this task that exist.
+async fn reruns(harness: &Harness, of: TaskId) -> Vec<TaskId> {
+    let mut found = Vec::new();
+    for task in harness.memory().store.tasks() {
+        let task = harness.snapshot(task).await.unwrap().task;
+        found.extend(task.rerun_of.filter(|rerun| rerun.task == of).map(|_| task.id));
+    }
+    found
+}
+
+fn reserved(harness: &Harness, task: TaskId) -> Option<TaskId> {
+    harness.memory().store.with_task(task, |task| task.rerun_as).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn rerun_is_a_new_task_with_its_own_input_and_both_name_each_other() {
+    let (harness, task) = compensated().await;
+    let new = rerun(&harness, task, 7).await.unwrap();
+    let (old, rerun) = (harness.snapshot(task).await.unwrap().task, harness.run(new).await.unwrap().task);
+    assert_eq!((rerun.state, rerun.context.as_str()), (TaskState::Completed, r#"{"input":7}"#));
+    assert_eq!((old.rerun_as, rerun.rerun_of.unwrap().task), (Some(new), task));
+    assert_eq!((old.rerun_of, rerun.rerun_as), (None, None));
+    let entry = old.actions.last().unwrap();
+    assert_eq!((entry.what, entry.who.as_str(), entry.rerun_as), (ActionKind::Rerun, "somebody", Some(new)));
+    let needs = harness.memory().store.item(&Key::Task(task))[attribute::NEEDS].clone();
+    assert_eq!(needs, RERUN, "an older version cannot read the entry");
+    assert_eq!(harness.memory().store.item(&Key::Task(new)).get(attribute::NEEDS), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn repeated_request_finds_the_task_that_it_has_started_whatever_became_of_either() {
+    let (harness, task) = compensated().await;
+    let new = rerun(&harness, task, 7).await.unwrap();
+    for state in TaskState::ALL {
+        harness.memory().force_task(new, state);
+        assert_eq!(rerun(&harness, task, 7).await, Ok(new), "{state:?}");
+    }
+    let last = format!("cannot rerun task: it was rerun before; the last rerun is {new}: rerun that one instead");
+    assert_eq!(rerun(&harness, task, 8).await.unwrap_err(), last, "another input");
+    assert_eq!(rerun_by(&harness, &bob(), task, 7, false).await.unwrap_err(), last, "another operator");
+    assert_eq!(reruns(&harness, task).await, [new]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn reruns_form_a_chain_of_which_only_the_last_is_rerun() {
+    let (harness, first) = compensated().await;
+    let mut chain = vec![first];
+    for input in 0..3 {
+        harness.fail("s0", [no()]);
+        let new = rerun(&harness, *chain.last().unwrap(), input).await.unwrap();
+        harness.run(new).await.unwrap();
+        chain.push(new);
+    }
+    let (last, earlier) = chain.split_last().unwrap();
+    for task in earlier {
+        let refused = rerun(&harness, *task, 9).await.unwrap_err();
+        assert!(refused.contains(&format!("the last rerun is {last}:")), "{refused}");
+        assert_eq!(reruns(&harness, *task).await.len(), 1);
+    }
+    rerun(&harness, *last, 9).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_operators_at_once_one_reruns_the_task_and_the_other_is_told_which() {
+    let (harness, task) = compensated().await;
+    let harness = Arc::new(harness);
+    let other = harness.clone();
+    harness.meanwhile("reserve_rerun", async move {
+        rerun_by(&other, &bob(), task, 8, false).await.unwrap();
+    });
+    let refused = rerun(&harness, task, 7).await.unwrap_err();
+    let [one] = reruns(&harness, task).await[..] else { panic!("one rerun") };
+    assert_eq!(
+        refused,
+        format!("cannot rerun task: another request reruns it at this moment, as {one}; look at that task")
+    );
+    assert_eq!(reserved(&harness, task), Some(one));
+    assert_eq!(harness.snapshot(one).await.unwrap().task.context, r#"{"input":8}"#);
+}
+
+/// The first request breaks off after its reservation, or its start is only late.
+#[tokio::test(start_paused = true)]
+async fn reservation_without_a_task_is_ruled_out_and_replaced_so_that_a_late_start_is_refused() {
+    let (harness, task) = compensated().await;
+    let client = harness.client();
+    let request = RerunRequest::new(&actor(), "7", false);
+    let Rerun::Of(found) = client.find_rerun(task, &request).await.unwrap() else { panic!("it may be rerun") };
+    let start = client.prepare_start(&one_step(), &json!({ "input": 7 }), None).await.unwrap();
+    let late = client.reserve_rerun(&found, &request, start, &actor()).await.unwrap();
+    let abandoned = late.task_id();
+    assert_eq!(reserved(&harness, task), Some(abandoned));
+
+    let new = rerun_by(&harness, &bob(), task, 8, false).await.unwrap();
+    assert_ne!(new, abandoned);
+    assert_eq!(reserved(&harness, task), Some(new));
+    let refused = client.write_start(late).await.unwrap_err();
+    assert!(matches!(refused, StartError::RuledOut { task_id } if task_id == abandoned), "{refused}");
+    assert_eq!(reruns(&harness, task).await, [new]);
+    let trail = harness.snapshot(task).await.unwrap().task.actions;
+    let entries: Vec<_> = trail.iter().filter_map(|entry| Some((entry.who.as_str(), entry.rerun_as?))).collect();
+    assert_eq!(entries, [("somebody", abandoned), ("bob", new)]);
+}
+
+/// Two requests find the same abandoned reservation.
+#[tokio::test(start_paused = true)]
+async fn abandoned_reservation_is_replaced_once() {
+    let (harness, task) = compensated().await;
+    let harness = Arc::new(harness);
+    harness.fail_call("create", [FailureKind::Refused]);
+    rerun(&harness, task, 7).await.unwrap_err();
+    let abandoned = reserved(&harness, task);
+    assert!(abandoned.is_some() && reruns(&harness, task).await.is_empty());
+    let other = harness.clone();
+    harness.meanwhile("reserve_rerun", async move {
+        rerun_by(&other, &bob(), task, 8, false).await.unwrap();
+    });
+    let refused = rerun(&harness, task, 7).await.unwrap_err();
+    let [one] = reruns(&harness, task).await[..] else { panic!("one rerun") };
+    assert!(refused.contains(&format!("as {one};")), "{refused}");
+}
+
+/// The start takes effect between the look at the reservation and its ruling out.
+#[tokio::test(start_paused = true)]
+async fn reservation_whose_task_starts_meanwhile_is_not_replaced() {
+    let (harness, task) = compensated().await;
+    let client = harness.client();
+    let request = RerunRequest::new(&actor(), "7", false);
+    let Rerun::Of(found) = client.find_rerun(task, &request).await.unwrap() else { panic!("it may be rerun") };
+    let start = client.prepare_start(&one_step(), &Value::Null, None).await.unwrap();
+    let slow = client.reserve_rerun(&found, &request, start, &actor()).await.unwrap();
+    let first = slow.task_id();
+    let other = harness.client();
+    harness.meanwhile("rule_out", async move {
+        other.write_start(slow).await.unwrap();
+    });
+    let refused = rerun_by(&harness, &bob(), task, 8, false).await.unwrap_err();
+    assert!(refused.contains(&format!("the last rerun is {first}:")), "{refused}");
+    assert_eq!((reruns(&harness, task).await, reserved(&harness, task)), (vec![first], Some(first)));
+}
+
+/// The store fails at a call of the rerun: before it, or so that the answer is lost. The same request goes on from there.
+#[tokio::test(start_paused = true)]
+async fn rerun_that_broke_off_is_completed_by_its_repetition() {
+    for call in ["load_all", "reserve_rerun", "create", "send"] {
+        for kind in [FailureKind::Refused, FailureKind::Unavailable] {
+            let (harness, task) = compensated().await;
+            harness.fail_call(call, [kind]);
+            let _ = rerun(&harness, task, 7).await;
+            let new = rerun(&harness, task, 7).await.unwrap();
+            assert_eq!(reruns(&harness, task).await, [new], "{call}");
+            assert_eq!(harness.run(new).await.unwrap().task.state, TaskState::Completed, "{call}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn task_that_may_go_on_or_whose_effects_stand_is_not_rerun() {
+    for state in TaskState::ALL {
+        let (harness, task) = in_state(state).await;
+        if state == TaskState::Completed {
+            harness.memory().force_step(task, "s0", StepState::Complete);
+        }
+        if matches!(state, TaskState::Compensated(_)) {
+            harness.memory().force_step(task, "s0", StepState::Cancelled);
+            harness.memory().force_step(task, &compensation(0), StepState::Complete);
+        }
+        let said = match state {
+            TaskState::Running => {
+                "it is in pending status, so it goes on by itself; wait for its end, or cancel it first"
+            }
+            TaskState::Failed => {
+                "it is in error status, so it may still be redriven; redrive it, or cancel or compensate it first"
+            }
+            TaskState::Compensating(_) => "it is in compensating status; wait for the end of its compensation",
+            TaskState::Cancelled => {
+                "it is in cancelled status, but not compensated, so what it has done stands; compensate it first"
+            }
+            TaskState::Resolved => {
+                "it is in resolved_manually status, so somebody has taken it over, and what it has done stands; start a new task \
+                 instead"
+            }
+            TaskState::Completed => {
+                "it is complete, and all that it has done stands, so a rerun does it once more. Whoever wants that has to say so"
+            }
+            TaskState::Compensated(_) => {
+                rerun(&harness, task, 7).await.unwrap();
+                continue;
+            }
+        };
+        let refused = rerun(&harness, task, 7).await.unwrap_err();
+        assert_eq!(refused, format!("cannot rerun task: {said}"), "{state:?}");
+        let again = rerun_by(&harness, &actor(), task, 7, true).await;
+        assert_eq!(again.is_ok(), state == TaskState::Completed, "{state:?}");
+        assert_eq!(reserved(&harness, task), again.ok(), "{state:?}");
+    }
+}
+
+/// What was read of a complete task is from before a redrive, or from within a cancellation that was refused.
+#[tokio::test(start_paused = true)]
+async fn complete_task_is_not_rerun_while_one_of_its_steps_may_run() {
+    for state in StepState::ALL {
+        let (harness, task) = in_state(TaskState::Completed).await;
+        harness.memory().force_step(task, "s0", state);
+        let stands = state.is_done() || state == StepState::Error;
+        let refused = rerun_by(&harness, &actor(), task, 7, true).await;
+        assert_eq!(refused.is_ok(), stands, "{state}");
+        if state == StepState::Error {
+            let (harness, task) = in_state(TaskState::Completed).await;
+            harness.memory().force_step(task, "s0", state);
+            harness.memory().store.force(Key::Task(task), vec![Change::Remove(attribute::FAILED_STEPS)]).unwrap();
+            let refused = rerun_by(&harness, &actor(), task, 7, true).await.unwrap_err();
+            assert_eq!(refused, "cannot rerun task: step `s0` is error, so it may still run; wait for its end");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn task_with_a_failed_compensation_is_not_rerun() {
+    let harness = Harness::new(
+        Workflow::from_yaml(
+            "{name: graph, namespace_name: tests, step_templates: [
+               {name: s0, compensation: {name: u0, optional: true, default_retry_limit: 1}}, {name: s1, depends_on_step: s0}]}",
+        )
+        .unwrap(),
+    );
+    let harness = harness.with_all(crate::testing::Returns("null"));
+    harness.fail("s1", [no()]);
+    harness.fail("u0", [no()]);
+    let task = harness.begin().await;
+    harness.run(task).await.unwrap();
+    assert_eq!(harness.state(task), TaskState::Compensated(End::Error));
+    let refused = rerun(&harness, task, 7).await.unwrap_err();
+    let said = "cannot rerun task: its compensation `u0` has failed, so what that had to undo may stand; look at it, and start a new \
+                task instead";
+    assert_eq!((refused.as_str(), reserved(&harness, task)), (said, None));
+}
+
+/// The order of the two writes makes no difference: only one of them takes effect.
+#[tokio::test(start_paused = true)]
+async fn step_of_a_task_that_was_rerun_is_neither_redriven_nor_resolved() {
+    let failed_optional = async || {
+        let harness = graph(STEPS, &[], "");
+        let harness = Arc::new(harness);
+        let task = harness.begin().await;
+        harness.lose_messages();
+        harness.memory().force_step(task, "s0", StepState::Error);
+        harness.memory().force_task(task, TaskState::Completed);
+        harness.memory().optional(task, "s0");
+        (harness, task)
+    };
+    let was_rerun = |refused: &ActionError, new| matches!(refused, ActionError::WasRerun(as_this) if *as_this == new);
+
+    let (harness, task) = failed_optional().await;
+    let new = rerun_by(&harness, &actor(), task, 7, true).await.unwrap();
+    let client = harness.client();
+    let refused = client.redrive(task, &actor()).await.unwrap_err();
+    assert!(was_rerun(&refused, new), "{refused}");
+    let refused = client.resolve_step(task, "s0", by_hand("1"), &actor()).await.unwrap_err();
+    assert!(was_rerun(&refused, new), "{refused}");
+
+    for call in ["redrive", "resolve_step"] {
+        let (harness, task) = failed_optional().await;
+        let other = harness.clone();
+        harness.meanwhile(call, async move {
+            rerun_by(&other, &actor(), task, 7, true).await.unwrap();
+        });
+        let client = harness.client();
+        let refused = match call {
+            "redrive" => client.redrive(task, &actor()).await.map(drop).unwrap_err(),
+            _ => client.resolve_step(task, "s0", by_hand("1"), &actor()).await.unwrap_err(),
+        };
+        assert!(was_rerun(&refused, reserved(&harness, task).unwrap()), "{call}: {refused}");
+        assert_eq!(harness.step(task, "s0").state, StepState::Error, "{call}");
+    }
+
+    let (harness, task) = failed_optional().await;
+    let other = harness.client();
+    harness.meanwhile("reserve_rerun", async move {
+        other.redrive(task, &actor()).await.unwrap();
+    });
+    let refused = rerun_by(&harness, &actor(), task, 7, true).await.unwrap_err();
+    assert_eq!(refused, "cannot rerun task: step `s0` is pending, so it may still run; wait for its end");
+    assert_eq!(reserved(&harness, task), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn task_that_never_started_or_has_expired_is_not_rerun() {
+    let (harness, task) = compensated().await;
+    let never = TaskId::new();
+    harness.client().rule_out(&one_step(), never, &actor()).await.unwrap();
+    let refused = rerun(&harness, never, 7).await.unwrap_err();
+    assert_eq!(refused, "cannot rerun task: it never started; start a new task instead");
+    let nowhere = TaskId::new();
+    assert_eq!(rerun(&harness, nowhere, 7).await.unwrap_err(), format!("there is no task {nowhere}"));
+    harness.skip(RETENTION - Duration::from_secs(60 * 60)).await;
+    let request = RerunRequest::new(&actor(), "7", false);
+    harness.client().find_rerun(task, &request).await.unwrap();
+    harness.skip(Duration::from_secs(60 * 60)).await;
+    let expired = harness.client().find_rerun(task, &request).await.unwrap_err();
+    assert!(matches!(expired, ActionError::NotRerun(NotRerun::Expired(_))), "{expired}");
+}
