@@ -81,6 +81,9 @@ enum Do {
     Graph,
     Finish,
     FinishCompensation(End),
+    /// The id of its rerun is reserved.
+    #[cfg(test)]
+    Rerun,
 }
 
 /// All cases.
@@ -117,6 +120,25 @@ pub(super) fn with_graph() -> Case {
     ];
     task(46, "v3/task-compensating-graph", plans::graph(), deeds)
 }
+
+/// A compensated task that was rerun.
+#[cfg(test)]
+pub(super) fn rerun() -> Case {
+    let deeds = [
+        (1, "reserve", Complete("{}")),
+        (3, "charge", Fail),
+        (5, "", Terminate(Termination::Compensate(End::Error), ActionKind::Compensate)),
+        (6, "", Order(&["release"])),
+        (7, "release", Complete(r#"{"released":2}"#)),
+        (9, "", FinishCompensation(End::Error)),
+        (11, "", Rerun),
+    ];
+    task(47, "v3/task-rerun", plans::compensated(), deeds)
+}
+
+/// The task that it was rerun as.
+#[cfg(test)]
+pub(super) const RERUN: u8 = 48;
 
 fn task(number: u8, name: &'static str, plan: Plan, deeds: impl IntoIterator<Item = Event>) -> Case {
     Case { plan: Some(plan), ..steps_alone(number, name, deeds) }
@@ -353,6 +375,11 @@ impl<T: Store> Writer<'_, T> {
             Order(names) => tasks::order_compensations(id, &one_after_another(&task().plan, names), now),
             Finish => tasks::finish(id, now),
             FinishCompensation(end) => tasks::finish_compensation(task(), &[], *end, now),
+            #[cfg(test)]
+            Rerun => {
+                let action = Action { rerun_as: Some(super::id(RERUN)), ..action(ActionKind::Rerun, None) };
+                tasks::reserve_rerun(task(), super::id(RERUN), &action)
+            }
         };
         applied(self.table, transition).await;
     }

@@ -183,7 +183,8 @@ pub fn redrive(task: &TaskRecord, failed: &[&StepRecord], action: &Action) -> Op
         IndexPartition::ended(to)
     };
     changes.extend(listed(task.id, partition, action.at + FIRST_INSPECTION_AFTER));
-    let condition = legal(TaskEvent::Redrive, |after| after == to).and(still_failed(task)).and(was_not_rerun());
+    let condition =
+        legal(TaskEvent::Redrive, |after| after == to).and(still_failed(task)).and(lets_steps_run_again(task));
     writes.push(Write::update(Key::Task(task.id), condition, changes).on_task(TaskEvent::Redrive));
     Some(Transition { name: "redrive", writes })
 }
@@ -274,7 +275,7 @@ pub fn resolve_step(task: &TaskRecord, step: &StepRecord, result: &str, action: 
     if task.failed_steps.contains(&step.name) {
         changes.push(Change::Exclude(attribute::FAILED_STEPS, BTreeSet::from([step.name.clone()])));
     }
-    let condition = legal(event, |after| after == to).and(still_failed(task)).and(was_not_rerun());
+    let condition = legal(event, |after| after == to).and(still_failed(task)).and(lets_steps_run_again(task));
     let of_task = Write::update(Key::Task(task.id), condition, changes).on_task(event);
 
     let more = [
@@ -333,7 +334,8 @@ pub fn close_or_compensate(task: TaskId, to: Termination, action: &Action) -> Tr
 
 /// Reserves the id of the new task that a task is rerun as: of all reruns of the task, only that one may start. Nothing of the task may
 /// still run, which the [snapshot](super::snapshot::TaskSnapshot::may_still_run) tells. It stays so: the task is closed, or it is complete,
-/// every step that has not failed is done, and [redrives](redrive) and [resolutions](resolve_step) are refused from now on.
+/// every step that has not failed is done, and [redrives](redrive) and [resolutions](resolve_step) of its steps are refused from now on.
+/// A complete task can be cancelled all the same, which only gives back.
 ///
 /// An id that was reserved before is replaced. The caller has to have [ruled it out](rule_out).
 pub fn reserve_rerun(task: &TaskRecord, to: TaskId, action: &Action) -> Transition {
@@ -456,6 +458,11 @@ fn in_trail(action: &Action) -> Change {
 
 fn is_in_trail(action: &Action) -> Condition {
     Condition::Contains(attribute::ACTIONS, stored(action))
+}
+
+/// What the write makes run again is a compensation, or no id is reserved for a rerun of the task.
+fn lets_steps_run_again(task: &TaskRecord) -> Condition {
+    if task.state.is_compensating() { Condition::All(Vec::new()) } else { was_not_rerun() }
 }
 
 /// No id is reserved for a rerun of the task.

@@ -5,11 +5,12 @@ use super::{
     simulation::{RemoteClient, Simulation},
 };
 use crate::steps::name;
+use futures::future::join;
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
 use stepwell::{
     ActionError, Actor, BulkAction, BulkRequest, Filter, IdempotencyKey, ManualResult, NewBulk, Pace, RUN_NOW_PAUSE,
-    TaskId, Workflow,
+    Rerun, RerunRequest, TaskId, Workflow,
     core::{
         message::Message,
         plan::Plan,
@@ -48,6 +49,8 @@ pub(super) async fn retry(simulation: &Arc<Simulation>, task: TaskId) {
         Ok(_) => simulation.done(task, why),
         // Another actor was quicker, or a step of the task is still in flight.
         Err(ActionError::Status { status, .. }) if status != TaskStatus::Error => {}
+        // It has an optional step that failed.
+        Err(ActionError::WasRerun(_)) if simulation.table.task(task, |task| task.state) == TaskState::Completed => {}
         Err(error) => simulation.scheduler.violated(|| format!("a task that has failed cannot be redriven: {error}")),
     }
 }
@@ -88,8 +91,9 @@ fn reason(simulation: &Simulation) -> (Actor, String) {
 }
 
 /// An operator who makes random actions at random times.
-pub(super) async fn operate(simulation: Arc<Simulation>, plan: Plan) {
+pub(super) async fn operate(simulation: Arc<Simulation>, workflow: Arc<Workflow>) {
     let _at_work = simulation.busy_guard();
+    let plan = workflow.plan();
     while simulation.scheduler.strikes(Fault::Operator) && !simulation.scheduler.one_in(5) {
         simulation.scheduler.wait(60_000).await;
         let tasks = simulation.tasks();
@@ -102,6 +106,10 @@ pub(super) async fn operate(simulation: Arc<Simulation>, plan: Plan) {
         let act = async {
             let acted = match simulation.scheduler.up_to(10) {
                 0 => client.cancel(task, &actor).await.map(drop),
+                // What has ended so cannot be compensated.
+                1 if simulation.table.task(task, has_ended) => {
+                    return rerun_by_some(&simulation, &client, &workflow, task, &actor).await;
+                }
                 1 => client.compensate(task, &actor).await,
                 2 => client.resolve(task, &actor).await,
                 3 | 4 => client.resolve_step(task, &step, by_hand, &actor).await,
@@ -109,7 +117,7 @@ pub(super) async fn operate(simulation: Arc<Simulation>, plan: Plan) {
                     start_bulk(&simulation, &client, &actor).await;
                     return Ok(Vec::new());
                 }
-                7 => return run_now(&simulation, &client, task, &plan, &actor).await,
+                7 => return run_now(&simulation, &client, task, plan, &actor).await,
                 8 => client.redrive_before_deadline(task, &actor).await.map(drop),
                 _ => client.redrive(task, &actor).await.map(drop),
             };
@@ -156,6 +164,50 @@ async fn run_now(
     }
 }
 
+/// Whether a task may be rerun.
+const fn has_ended(task: &TaskRecord) -> bool {
+    matches!(task.state, TaskState::Completed | TaskState::Compensated(_))
+}
+
+/// An operator reruns a task, with another one at the same time or alone. Returns the task if it was rerun by the first.
+async fn rerun_by_some(
+    simulation: &Simulation,
+    client: &RemoteClient,
+    workflow: &Workflow,
+    task: TaskId,
+    actor: &Actor,
+) -> Result<Vec<TaskId>, ActionError> {
+    if simulation.scheduler.one_in(2) {
+        return rerun(simulation, client, workflow, task, actor).await;
+    }
+    let other = Actor::new("another operator", simulation.name("reason")).expect("who and why");
+    let both =
+        join(rerun(simulation, client, workflow, task, actor), rerun(simulation, client, workflow, task, &other));
+    both.await.0
+}
+
+async fn rerun(
+    simulation: &Simulation,
+    client: &RemoteClient,
+    workflow: &Workflow,
+    task: TaskId,
+    actor: &Actor,
+) -> Result<Vec<TaskId>, ActionError> {
+    let context = json!({ "number": simulation.number(task) });
+    let request = RerunRequest::new(actor, &context.to_string(), true);
+    let found = match client.find_rerun(task, &request).await? {
+        Rerun::Made(_) => return Ok(Vec::new()),
+        Rerun::Of(found) => found,
+    };
+    let start = client.prepare_start(workflow, &context, None).await.expect("the context fits");
+    // Whoever asks may die in the call that reserves it.
+    simulation.reserved(start.task_id());
+    let start = client.reserve_rerun(&found, &request, start, actor).await?;
+    // Whether it was started shows in the table.
+    drop(client.write_start(start).await);
+    Ok(vec![task])
+}
+
 /// An operator starts a bulk redrive of all failed tasks, sends the request again if the answer is lost, and stops some of them.
 async fn start_bulk(simulation: &Simulation, client: &RemoteClient, actor: &Actor) {
     let filter = Filter { status: Some(TaskStatus::Error), ..Filter::default() };
@@ -195,7 +247,10 @@ pub(super) async fn find(simulation: &Arc<Simulation>) {
         }
         found.sort_by_key(|(task, ..)| *task);
         let as_it_stands = |task: &TaskRecord| (task.id, task.failed_steps.clone(), task.state.status());
-        let here = simulation.tasks_in(|state| state.status().as_str() == status.as_str());
+        let mut here = simulation.tasks_in(|state| state.status().as_str() == status.as_str());
+        // What was ruled out counts as cancelled.
+        here.extend(simulation.ruled_out().into_iter().filter(|_| status == TaskStatus::Cancelled));
+        here.sort_unstable();
         let expected: Vec<_> = here.into_iter().map(|task| simulation.table.task(task, as_it_stands)).collect();
         if found != expected {
             simulation

@@ -283,10 +283,10 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     async fn redrive_as(&self, id: TaskId, actor: &Actor, moves_deadline: bool) -> Result<TaskSnapshot, ActionError> {
         self.act(id, actor, |snapshot| {
             let failed = snapshot.to_redrive();
-            was_not_rerun(snapshot)?;
             if snapshot.task.state.on(TaskEvent::Redrive).is_none() || failed.is_empty() {
                 return Err(refused(ActionKind::Redrive, snapshot));
             }
+            was_not_rerun(snapshot)?;
             // A snapshot is not atomic: the task can be read as failed, but its step as it was before the failure.
             if failed.iter().any(|step| step.state != StepState::Error) {
                 return Ok(None);
@@ -465,7 +465,6 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         }
         let action = self.action(ActionKind::ResolveStep, Some(step), actor);
         let resolved = self.act(id, actor, |snapshot| {
-            was_not_rerun(snapshot)?;
             let no_step = || ActionError::NoStep(step.to_owned());
             let plan = snapshot.task.plan.step(step).ok_or_else(no_step)?;
             let waits_for = snapshot.missing(plan).ok_or_else(|| refused(ActionKind::ResolveStep, snapshot))?;
@@ -477,6 +476,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             if record.state.on(StepEvent::Resolve).is_none() {
                 return Err(ActionError::StepState { step: step.to_owned(), state: record.state });
             }
+            was_not_rerun(snapshot)?;
             if let Err(violation) = self.result_types.check(snapshot.task.workflow_name(), step, result) {
                 return Err(ActionError::ResultMismatch { step: step.to_owned(), violation });
             }
@@ -539,9 +539,10 @@ fn is_parked(step: &StepRecord) -> bool {
     step.error.as_ref().is_some_and(|error| error.code == EngineCode::BreakerOpen.as_str())
 }
 
-/// Nothing of a task that was rerun may run again.
+/// No step of a task that was rerun may run again. Its compensations may.
 fn was_not_rerun(snapshot: &TaskSnapshot) -> Result<(), ActionError> {
-    snapshot.task.rerun_as.map_or(Ok(()), |to| Err(ActionError::WasRerun(to)))
+    let rerun_as = snapshot.task.rerun_as.filter(|_| !snapshot.task.state.is_compensating());
+    rerun_as.map_or(Ok(()), |to| Err(ActionError::WasRerun(to)))
 }
 
 fn refused(action: ActionKind, snapshot: &TaskSnapshot) -> ActionError {

@@ -345,6 +345,28 @@ async fn step_of_a_task_that_was_rerun_is_neither_redriven_nor_resolved() {
     assert_eq!(reserved(&harness, task), None);
 }
 
+/// What it gives back is not charged a second time, and a person may help with that.
+#[tokio::test(start_paused = true)]
+async fn complete_task_that_was_rerun_can_be_cancelled_and_its_compensation_redriven() {
+    let harness = graph(STEPS, &[0], "");
+    let task = harness.begin().await;
+    harness.run(task).await.unwrap();
+    rerun_by(&harness, &actor(), task, 7, true).await.unwrap();
+    harness.fail(&compensation(0), [no(), no()]);
+    harness.client().cancel(task, &actor()).await.unwrap();
+    let state = || harness.step(task, &compensation(0)).state;
+    harness
+        .run_until(task, |snapshot| snapshot.compensations.iter().any(|step| step.state == StepState::Error))
+        .await
+        .unwrap();
+    harness.client().redrive(task, &actor()).await.unwrap();
+    harness.run_for(Duration::from_secs(60)).await.unwrap();
+    assert_eq!(state(), StepState::Error);
+    harness.client().resolve_step(task, &compensation(0), by_hand("1"), &actor()).await.unwrap();
+    let end = harness.run(task).await.unwrap();
+    assert_eq!((end.task.state, state()), (TaskState::Compensated(End::Cancelled), StepState::ResolvedManually));
+}
+
 #[tokio::test(start_paused = true)]
 async fn task_that_never_started_or_has_expired_is_not_rerun() {
     let (harness, task) = compensated().await;
