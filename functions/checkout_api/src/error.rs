@@ -153,6 +153,7 @@ impl From<ActionError> for ApiError {
             ActionError::NotFound(_) => Self::NotFound,
             ActionError::Status { status, .. } | ActionError::NothingWaits(status) => Self::CannotRetry(status),
             ActionError::TrailFull => Self::RetriedTooOften,
+            ActionError::WasRerun(_) => Self::NoRetryOffered,
             ActionError::DeadlineExceeded(_) => Self::TooLate,
             ActionError::Engine(error) => Self::Common(error.into()),
             ActionError::Newer(newer) => Self::Common(EngineError::Newer(newer).into()),
@@ -160,7 +161,6 @@ impl From<ActionError> for ApiError {
             ActionError::KeepsChanging(_)
             | ActionError::ActedOn(_)
             | ActionError::NotRerun(_)
-            | ActionError::WasRerun(_)
             | ActionError::NoStep(_)
             | ActionError::StepState { .. }
             | ActionError::ServiceOut { .. }

@@ -5,6 +5,7 @@ mod analytics;
 mod bulk;
 mod health;
 mod looking;
+mod rerunning;
 mod resending;
 mod shipping;
 
@@ -18,7 +19,7 @@ use checkout::{
     StoreError,
     testing::{MemoryShop, Outage},
 };
-use http_api::Caller;
+use http_api::{Caller, TaskKeys};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use stepwell::{
@@ -105,7 +106,9 @@ impl Api {
 
     pub(crate) fn router(&self) -> Router {
         let client = self.0.client().with_result_types(crate::result_types::<MemoryShop>());
-        crate::router(client, self.1.clone(), self.1.clone()).merge(crate::probes(self.0.client()))
+        let keys = TaskKeys::new([7; 32], []).unwrap();
+        let intake = crate::ShopIntake::new(self.1.clone(), keys);
+        crate::router(client, self.1.clone(), self.1.clone(), intake).merge(crate::probes(self.0.client()))
     }
 
     async fn get(&self, target: &str) -> ApiAnswer {
@@ -155,7 +158,7 @@ impl Api {
 
 /// All routes, each with a body that it accepts or refuses only because of the task.
 fn routes(id: TaskId) -> Vec<(&'static str, String)> {
-    let acts = ["redrive", "run-now", "cancel", "compensate", "resolve", "steps/pay/resolve"];
+    let acts = ["redrive", "run-now", "rerun", "cancel", "compensate", "resolve", "steps/pay/resolve"];
     let of_task = acts.iter().map(|act| ("POST", format!("/tasks/{id}/{act}")));
     let others = [("GET", "/tasks".to_owned()), ("GET", format!("/tasks/{id}"))];
     let of_bulk = ["", "/results", "/stop"].map(|of| {

@@ -66,6 +66,7 @@ const EVENTS: [(&str, &str, u16); 27] = [
     ("tasks_api/resend", "/orders/", 200),
     ("tasks_api/redrive", "/tasks/", 409),
     ("tasks_api/run_now", "/tasks/", 409),
+    ("tasks_api/rerun", "/tasks/", 409),
     ("tasks_api/bulk", "/tasks/bulk", 200),
     ("tasks_api/cancel_duplicate_key", "/tasks/", 400),
     ("tasks_api/compensate", "/tasks/", 409),
