@@ -333,7 +333,7 @@ pub fn close_or_compensate(task: TaskId, to: Termination, action: &Action) -> Tr
 }
 
 /// Reserves the id of the new task that a task is rerun as: of all reruns of the task, only that one may start. Nothing of the task may
-/// still run, which the [snapshot](super::snapshot::TaskSnapshot::may_still_run) tells. It stays so: the task is closed, or it is complete,
+/// still run, as the [rules](super::rerun::check) say. It stays so: the task is closed, or it is complete,
 /// every step that has not failed is done, and [redrives](redrive) and [resolutions](resolve_step) of its steps are refused from now on.
 /// A complete task can be cancelled all the same, which only gives back.
 ///

@@ -46,7 +46,7 @@ const SAMPLE_KEY: &str = "sOIPYuV4m0gvx2XBkqWtNA";
 
 /// Every sample event of an API: its path, and the status of the answer where the checkout is complete; at the end those that
 /// cancel it, and one that comes after that.
-const EVENTS: [(&str, &str, u16); 27] = [
+const EVENTS: [(&str, &str, u16); 28] = [
     ("checkout_api/start_checkout", "/checkout", 202),
     ("checkout_api/start_checkout_with_key", "/checkout", 202),
     ("checkout_api/start_checkout_invalid", "/checkout", 422),

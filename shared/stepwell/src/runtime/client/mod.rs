@@ -13,7 +13,7 @@ pub use bulk::{BulkCount, BulkError, BulkRequest, NewBulk, SAMPLE};
 pub use find::{StepSummary, Summary, TaskPage};
 pub use health::{Count, Health};
 pub use operate::{ActionError, Actor, InvalidActor, ManualResult, RUN_NOW_PAUSE};
-pub use rerun::{NotRerun, Rerun, RerunRequest};
+pub use rerun::{Rerun, RerunRequest};
 
 use crate::{
     core::{

@@ -1,7 +1,7 @@
 //! The actions of operators. Each is one conditional write, with an entry in the audit trail, followed by idempotent sends.
 //! The watchdog repeats sends that were lost.
 
-use super::{Client, NotRerun};
+use super::Client;
 use crate::{
     core::{
         bulk::{BulkActor, BulkPage},
@@ -11,6 +11,7 @@ use crate::{
         limits::MAX_RESULT_BYTES,
         record::{Action, ActionKind, AttemptRecord, StepRecord},
         recovery::{deadline_of_failed, planned_redrive},
+        rerun::NotRerun,
         search::keys_of_result,
         settlement::{Due, Settlement},
         snapshot::TaskSnapshot,

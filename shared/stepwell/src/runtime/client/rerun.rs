@@ -16,12 +16,11 @@ use crate::{
     core::{
         hex::hex,
         id::TaskId,
-        record::{Action, ActionKind, RETENTION, RerunOf, TaskRecord},
+        record::{Action, ActionKind, RerunOf, TaskRecord},
+        rerun::{NotRerun, check},
         settlement::Settlement,
         snapshot::TaskSnapshot,
-        state::{StepState, TaskState, TaskStatus},
         task,
-        timestamp::Timestamp,
     },
     ports::{Queue, Runtime, Store, TableError},
 };
@@ -54,88 +53,6 @@ pub enum Rerun {
     Of(Box<TaskRecord>),
 }
 
-/// The reason why a task is not rerun.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotRerun {
-    /// The task has not come to its end, or to one after which what it did still stands.
-    #[error("it is in {} status{}", .0.as_str(), remedy(*.0))]
-    Status(TaskStatus),
-    /// The task is complete, and the request does not say `again`.
-    #[error(
-        "it is complete, and all that it has done stands, so a rerun does it once more. Whoever wants that has to say so"
-    )]
-    Complete,
-    /// This step or compensation may still run.
-    #[error("step `{step}` is {state}, so it may still run; wait for its end")]
-    MayStillRun {
-        /// The step.
-        step: String,
-        /// Its state.
-        state: StepState,
-    },
-    /// This compensation has failed for good.
-    #[error(
-        "its compensation `{0}` has failed, so what that had to undo may stand; look at it, and start a new task instead"
-    )]
-    NotUndone(String),
-    /// The task was rerun before. This is its rerun or, if that was rerun as well, the last one.
-    #[error("it was rerun before; the last rerun is {0}: rerun that one instead")]
-    Before(TaskId),
-    /// Another request has reserved this id since the task was read.
-    #[error("another request reruns it at this moment, as {0}; look at that task")]
-    UnderWay(TaskId),
-    /// The task never started, so it has no input.
-    #[error("it never started; start a new task instead")]
-    NeverStarted,
-    /// The time for which a task is kept is over, so its rerun may be deleted already.
-    #[error("it was kept until {0}, and what was rerun of it may be deleted; start a new task instead")]
-    Expired(Timestamp),
-}
-
-/// What to do with a task that is in this status.
-const fn remedy(status: TaskStatus) -> &'static str {
-    match status {
-        TaskStatus::Pending | TaskStatus::InProgress => {
-            ", so it goes on by itself; wait for its end, or cancel it first"
-        }
-        TaskStatus::Error => ", so it may still be redriven; redrive it, or cancel or compensate it first",
-        TaskStatus::Compensating => "; wait for the end of its compensation",
-        TaskStatus::Cancelled => ", but not compensated, so what it has done stands; compensate it first",
-        TaskStatus::ResolvedManually => {
-            ", so somebody has taken it over, and what it has done stands; start a new task instead"
-        }
-        TaskStatus::Complete | TaskStatus::Compensated(_) => "",
-    }
-}
-
-/// Whether a task may be rerun, but for earlier reruns of it.
-fn check(snapshot: &TaskSnapshot, request: &RerunRequest, now: Timestamp) -> Result<(), NotRerun> {
-    let task = &snapshot.task;
-    if task.never_starts() {
-        return Err(NotRerun::NeverStarted);
-    }
-    // A rerun is kept for longer than its task, so before this time none is missing because it was deleted.
-    let kept_until = task.created_at + RETENTION;
-    if kept_until <= now {
-        return Err(NotRerun::Expired(kept_until));
-    }
-    match task.state {
-        TaskState::Compensated(_) => {}
-        TaskState::Completed if request.again => {}
-        TaskState::Completed => return Err(NotRerun::Complete),
-        TaskState::Running
-        | TaskState::Failed
-        | TaskState::Compensating(_)
-        | TaskState::Cancelled
-        | TaskState::Resolved => return Err(NotRerun::Status(snapshot.status())),
-    }
-    if let Some(step) = snapshot.may_still_run() {
-        return Err(NotRerun::MayStillRun { step: step.name.clone(), state: step.state });
-    }
-    let failed = snapshot.compensations.iter().find(|compensation| !compensation.state.is_done());
-    failed.map_or(Ok(()), |failed| Err(NotRerun::NotUndone(failed.name.clone())))
-}
-
 impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     /// The first part of a rerun: checks whether the task may be rerun, unless the same request was made before. It writes nothing.
     ///
@@ -150,7 +67,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             let is_same = rerun.task.rerun_of.is_some_and(|of| of.request_hash == request.hash);
             return if is_same { Ok(Rerun::Made(reserved)) } else { Err(self.was_rerun(reserved).await?) };
         }
-        check(&snapshot, request, self.now()).map_err(ActionError::NotRerun)?;
+        check(&snapshot, request.again, self.now()).map_err(ActionError::NotRerun)?;
         Ok(Rerun::Of(Box::new(snapshot.task)))
     }
 
@@ -181,7 +98,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
                 Some(other) if of.rerun_as != Some(other) => {
                     return Err(ActionError::NotRerun(NotRerun::UnderWay(other)));
                 }
-                _ => check(snapshot, request, self.now()).map_err(ActionError::NotRerun)?,
+                _ => check(snapshot, request.again, self.now()).map_err(ActionError::NotRerun)?,
             }
             if !snapshot.task.has_room_for_redrive() {
                 return Err(ActionError::TrailFull);
