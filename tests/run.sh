@@ -11,10 +11,12 @@
 #               the shop of another copy after a change
 #   simulation  100,000 simulated runs of the engine, 10,000 each over a store that holds its own messages and of two versions
 #               in one run, and 1,000 over the backend `local` on a file, with every kind of fault
-#   one_machine the program of one machine, without a stack: whole checkouts through HTTP; killed 50 times while customers buy; and its
-#               files after 500 power cuts
+#   one_machine the program of one machine, without a stack: whole checkouts through HTTP; its metrics, with Debian's promtool; killed 50
+#               times while customers buy; and its files after 500 power cuts
 #   console     the console in a browser: login, a failed payment redriven, 1,000 tasks at once, every page in light, in dark and on a
 #               phone, and whether all can use it (axe); needs Debian's chromium, and npm for Playwright
+#   shop        the shop's pages in a browser: buying, payments that fail, another card, cancelling, lost answers, every state in light, in
+#               dark and on a phone, and whether all can use it (axe); needs the same
 #   openapi     both HTTP APIs against their OpenAPI documents, with Schemathesis and generated clients, on the program of one machine
 #   table       the engine's and the shop's tables, queues and mail on the local stack; and with the tables on DynamoDB
 #               Local, where Java is there
@@ -39,7 +41,7 @@ set -euo pipefail
 # shellcheck source=infra/lib.sh
 source "$(dirname "$0")/../infra/lib.sh"
 
-all=(lint unit new_step simulation one_machine console openapi table faults scenarios crashes rights)
+all=(lint unit new_step simulation one_machine console shop openapi table faults scenarios crashes rights)
 case ${1:-} in -h | --help) usage && exit ;; esac
 for part in "$@"; do
   [[ " ${all[*]} quick " == *" $part "* ]] || die "there is no part '$part'. See tests/run.sh --help"
@@ -53,19 +55,33 @@ cd "$repo"
 
 # ---- Bookkeeping -----------------------------------------------------------------------------------------------------
 
-summary=() failed=no
+summary=() failed=no last_words=
 crash_points=lambda,stepwell_aws/crash-points
 
-# check WHAT COMMAND...: runs the command under a heading, and records whether it passed.
+# check WHAT COMMAND...: runs the command under a heading, and records whether it passed. Above the summary stand the last lines of what failed,
+# because the rest may be thousands of lines away. On a terminal, where cargo shows its progress, they do not.
 check() {
-  local what=$1 begin=$SECONDS
+  local what=$1 begin=$SECONDS code=0 log=.local/check.log
   shift
   say $'\n'"==== $what"
-  if "$@"; then
+  if [[ -t 2 ]]; then
+    "$@" || code=$?
+  else
+    mkdir -p .local
+    : >"$log"
+    # Not in a pipe: a command that sets a variable of this script would set it in a process of its own.
+    "$@" > >(tee -a "$log") 2> >(tee -a "$log" >&2) || code=$?
+  fi
+  if ((code == 0)); then
     summary+=("passed   $what, $((SECONDS - begin)) s")
   else
     summary+=("FAILED   $what, $((SECONDS - begin)) s")
     failed=yes
+    if [[ ! -t 2 ]]; then
+      # Both tees may still be writing.
+      sleep 1
+      last_words+=$'\n'"---- The last lines of: $what"$'\n'"$(tail -n 40 "$log")"$'\n'
+    fi
   fi
 }
 
@@ -76,6 +92,7 @@ finish() {
   stop_dynamodb_local
   stop_stack test || failed=yes
   stop_stack crash || failed=yes
+  [[ -z $last_words ]] || say "$last_words"
   say $'\n==== Summary'
   ((${#summary[@]} == 0)) || printf '%s\n' "${summary[@]}" >&2
   [[ $failed == no && $code == 0 ]] || exit 1
@@ -157,6 +174,8 @@ new_step() {
 one_machine() {
   # They mostly wait, so more of them run at a time than there are processors.
   check "scenarios on the program of one machine" cargo test --workspace --features lambda --test scenarios -- local:: --test-threads 8
+  check "promtool" have_promtool
+  check "the metrics as Prometheus reads them" checked_by_promtool
   check "killed at any moment" survives kills::
   if [[ $(uname) != Linux ]]; then
     leave_out "power cut at any moment" "it needs strace, which only Linux has"
@@ -169,36 +188,45 @@ one_machine() {
 # In a subshell, so that what is missing fails the check and does not end the run.
 have_strace() (command -v strace >/dev/null || install_packages strace)
 
+# In a subshell, so that what is missing fails the check and does not end the run.
+have_promtool() (command -v promtool >/dev/null || install_packages prometheus)
+
+checked_by_promtool() { cargo test --workspace --features lambda --test program -- --ignored --nocapture promtool; }
+
 survives() { cargo test --workspace --features lambda --test program -- --ignored --nocapture "durability::$1"; }
 
-# ---- The console -----------------------------------------------------------------------------------------------------
+# ---- The pages -------------------------------------------------------------------------------------------------------
 
-console_tools=$repo/.local/console
+pages_tools=$repo/.local/pages
 
-console() {
+console() { in_a_browser console; }
+shop() { in_a_browser shop; }
+
+# in_a_browser PAGES: the tests of these pages.
+in_a_browser() {
   if ! command -v npm >/dev/null || (($(node -p 'process.versions.node.split(".")[0]') < 20)); then
-    leave_out "the console in a browser" "there is no npm with Node 20 or newer to fetch Playwright with"
+    leave_out "the $1 in a browser" "there is no npm with Node 20 or newer to fetch Playwright with"
     return
   fi
-  check "the tools of the console's tests" have_console_tools
+  check "the tools of the pages' tests" have_pages_tools
   check "the program is built" cargo build --workspace --features lambda --bin checkout_local
-  check "the console in a browser" in_a_browser
+  check "the $1 in a browser" try_pages "$1"
 }
 
 # In a subshell, so that what is missing fails the check and does not end the run.
-have_console_tools() (
+have_pages_tools() (
   command -v chromium >/dev/null || install_packages chromium
-  ! cmp -s tests/console/package-lock.json "$console_tools/package-lock.json" || exit 0
-  rm -rf "$console_tools"
-  mkdir -p "$console_tools"
-  cp tests/console/package*.json "$console_tools"
+  ! cmp -s tests/pages/package-lock.json "$pages_tools/package-lock.json" || exit 0
+  rm -rf "$pages_tools"
+  mkdir -p "$pages_tools"
+  cp tests/pages/package*.json "$pages_tools"
   # What is half installed is installed anew.
-  (cd "$console_tools" && npm ci --silent --ignore-scripts) || { rm "$console_tools/package-lock.json" && exit 1; }
+  (cd "$pages_tools" && npm ci --silent --ignore-scripts) || { rm "$pages_tools/package-lock.json" && exit 1; }
 )
 
-in_a_browser() {
-  STEPWELL_PROGRAM="$target/debug/checkout_local" STEPWELL_CONSOLE_TOOLS="$console_tools" STEPWELL_CHROMIUM="$(command -v chromium)" \
-    node --test --test-reporter=spec tests/console/console.test.mjs && say "Screenshots: target/console"
+try_pages() {
+  STEPWELL_PROGRAM="$target/debug/checkout_local" STEPWELL_PAGES_TOOLS="$pages_tools" STEPWELL_CHROMIUM="$(command -v chromium)" \
+    node --test --test-reporter=spec "tests/pages/$1.test.mjs" && say "Screenshots: target/$1"
 }
 
 # ---- The OpenAPI documents -------------------------------------------------------------------------------------------

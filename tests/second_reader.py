@@ -1,5 +1,5 @@
 """Creates the rendered template's stack in moto, as a second check besides cfn-lint. moto resolves CloudFormation's functions
-and creates the resources that it knows, which are neither the API nor alarms and metric filters. Each function's permissions
+and creates the resources that it knows, which are neither the API nor alarms and their dashboard. Each function's permissions
 have to be those that `stepwell render --rights` prints.
 
 usage: second_reader.py TEMPLATE RIGHTS
@@ -35,8 +35,9 @@ def main(template_path, rights_path):
     yaml.add_multi_constructor("", yaml_tag_constructor, Loader=yaml.SafeLoader)
     with open(template_path) as file:
         template = yaml.safe_load(file)
-    # An attribute of the API, which moto does not create.
+    # Attributes of the API and of alarms, which moto does not create.
     template["Outputs"].pop("ApiUrl")
+    template["Resources"].pop("Dashboard")
     template = without_secrets(template)
     with mock_aws():
         made = make(template)
@@ -78,7 +79,7 @@ def make(template):
     for name in codes:
         boto3.client("s3").put_object(Bucket="code", Key=name, Body=b"PK\5\6" + bytes(18))
     stacks = boto3.client("cloudformation")
-    parameters = {"Stage": "local", "CodeBucket": "code"} | {name: name for name in codes}
+    parameters = {"Stage": "local", "CodeBucket": "code", "AlarmTopic": f"arn:aws:sns:{REGION}:123456789012:alarms"} | {name: name for name in codes}
     stacks.create_stack(
         StackName=STACK,
         TemplateBody=json.dumps(template),

@@ -1,10 +1,12 @@
 """An OpenID provider with the endpoints that an API's authorizer calls. It runs until it is killed.
 
-usage: tokens.py FOLDER AUDIENCE
+usage: tokens.py FOLDER STACK AUDIENCE
 
 It writes these files into FOLDER, and at last `issuer` with its own URL:
 
-operator        a valid token
+operator        a valid token for the stack, which may look and act
+reader          one for AUDIENCE that may only look, in the words of Cognito
+no_scope        one of somebody who is no operator
 other_audience  a token for another API
 other_issuer    a token that names another issuer
 other_key       a token signed with another key
@@ -25,16 +27,19 @@ HOUR = 3600
 KEY_ID = "tests"
 
 
-def main(folder, audience):
+def main(folder, stack, audience):
     key, other_key = (rsa.generate_private_key(public_exponent=65537, key_size=2048) for _ in range(2))
     public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key())) | {"kid": KEY_ID, "use": "sig"}
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Provider, {"keys": [public]}))
     issuer = f"http://127.0.0.1:{server.server_address[1]}"
 
     now = int(time.time())
-    claims = {"iss": issuer, "sub": "ada", "aud": audience, "iat": now - HOUR, "exp": now + HOUR}
+    scopes = "openid tasks.read tasks.write"
+    claims = {"iss": issuer, "sub": "ada", "aud": stack, "iat": now - HOUR, "exp": now + HOUR, "scope": scopes}
     tokens = {
         "operator": (claims, key),
+        "reader": (claims | {"sub": "bob", "aud": audience, "scope": f"{stack}/tasks.read"}, key),
+        "no_scope": (claims | {"sub": "eve", "scope": "openid email"}, key),
         "other_audience": (claims | {"aud": "stepwell-other"}, key),
         "other_issuer": (claims | {"iss": "http://127.0.0.1:1"}, key),
         "other_key": (claims, other_key),
@@ -75,6 +80,6 @@ class Provider(http.server.BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
+    if len(sys.argv) != 4:
         sys.exit(__doc__)
-    main(pathlib.Path(sys.argv[1]), sys.argv[2])
+    main(pathlib.Path(sys.argv[1]), *sys.argv[2:])

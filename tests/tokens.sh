@@ -19,7 +19,7 @@ need_tools
 use_stage tokens
 
 folder=$(mktemp -d)
-"$tools/bin/python" "$repo/tests/tokens.py" "$folder" "$stack" &
+"$tools/bin/python" "$repo/tests/tokens.py" "$folder" "$stack" operators-app &
 provider=$!
 
 clean() {
@@ -39,7 +39,8 @@ until [[ -f $folder/issuer ]]; do
   kill -0 "$provider" 2>/dev/null || die "the OpenID provider did not start, see above"
   sleep 0.1
 done
-deploy "$repo/.local/$STEPWELL_PORT/code" "$(architecture)" ProtectTables=false TestStage=true "OperatorJwtIssuer=$(<"$folder/issuer")"
+deploy "$repo/.local/$STEPWELL_PORT/code" "$(architecture)" ProtectTables=false TestStage=true "OperatorJwtIssuer=$(<"$folder/issuer")" \
+  OperatorJwtAudience=operators-app
 look_up_url
 
 failed=0
@@ -71,6 +72,13 @@ for token in other_audience other_issuer other_key expired; do
 done
 expect "nor does a signature" 4 "(401)" tasks none show "$task"
 expect "nor does nothing at all" 22 401 curl -fsS "$url/tasks/$task"
+
+expect "nor does the token of somebody who is no operator" 4 "(403)" tasks no_scope show "$task"
+
+expect "a reader's token opens the list" 0 "$task" tasks reader list
+expect "and the task" 0 '"actions":[]' tasks reader show "$task" --json
+expect "and changes nothing" 4 "the scope tasks.write" tasks reader cancel "$task" --reason test
+expect "nor does it count tasks in order to change them" 4 "(403)" tasks reader redrive --status error --reason test
 
 expect "an operator's token opens the list" 0 "$task" tasks operator list
 expect "and the task, to which nothing was done yet" 0 '"actions":[]' tasks operator show "$task" --json

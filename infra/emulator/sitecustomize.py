@@ -19,6 +19,8 @@ Some things in MiniStack are unlike AWS in a way that matters here, and one is m
 4. It takes an API's CORS rules over from a template with their names as CloudFormation writes them, AllowOrigins, and looks for
    allowOrigins in them afterwards.
 
+5. It refuses an alarm of an expression. Here it is one of the first metric: nothing on the local stack looks at alarms.
+
 What is replaced here are MiniStack's internals, in the version that infra/requirements.txt names.
 """
 
@@ -30,6 +32,7 @@ import threading
 
 from ministack.core import iam_actions, iam_evaluator
 from ministack.services import apigateway
+from ministack.services.cloudformation import provisioners
 
 socketserver.StreamRequestHandler.disable_nagle_algorithm = True
 
@@ -145,3 +148,19 @@ def as_the_api_names_them(rules):
 
 apigateway._cors_response_headers = lambda rules, origin: cors_headers(as_the_api_names_them(rules), origin)
 apigateway._cors_preflight_response = lambda rules, origin: preflight(as_the_api_names_them(rules), origin)
+
+# ---- Alarms ----------------------------------------------------------------------------------------------------------
+
+metric_alarm_record = provisioners._cw_metric_alarm_record
+
+
+def alarm_of_the_first_metric(name, properties):
+    counted = [metric["MetricStat"] for metric in properties.get("Metrics") or [] if "MetricStat" in metric]
+    if counted:
+        first = counted[0]
+        simple = {**first["Metric"], "Period": first["Period"], "Statistic": first["Stat"]}
+        properties = {**{key: value for key, value in properties.items() if key != "Metrics"}, **simple}
+    return metric_alarm_record(name, properties)
+
+
+provisioners._cw_metric_alarm_record = alarm_of_the_first_metric

@@ -14,6 +14,8 @@ mod alarm;
 pub mod api;
 pub mod capacity;
 pub mod checkout;
+#[cfg(test)]
+mod cloudwatch;
 pub mod comparison;
 pub mod cost;
 pub mod cpu;

@@ -6,10 +6,12 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use checkout::StoreError;
+use checkout::{StoreError, customer_text};
 use http_api::{Cause, CommonError, ErrorBody, Segment};
 use std::time::Duration;
-use stepwell::{ActionError, EngineError, StartError, TaskId, Violation, core::state::TaskStatus, ports::TableError};
+use stepwell::{
+    ActionError, EngineError, StartError, StepError, TaskId, Violation, core::state::TaskStatus, ports::TableError,
+};
 
 /// The code of the refusal of a checkout while a service is out.
 const SERVICE_OUT: &str = "SERVICE_OUT";
@@ -55,6 +57,8 @@ pub(crate) enum ApiError {
     ServiceOut(String),
     /// A checkout would not be completed in time, so none is started. The cause is for the log only.
     Overloaded(String),
+    /// The cart cannot be bought, for this reason.
+    CannotBuy(StepError),
     /// The body is JSON, but not a checkout request. The paths point into the body.
     Invalid(Vec<Violation>),
     /// An error that all APIs share.
@@ -89,6 +93,11 @@ impl IntoResponse for ApiError {
                 StatusCode::UNPROCESSABLE_ENTITY,
                 ErrorBody { details: Some(found), ..ErrorBody::new("Invalid checkout data") },
             ),
+            Self::CannotBuy(error) => {
+                let code = checkout::error_codes().map(|entry| entry.code).find(|code| *code == error.code);
+                let body = ErrorBody { code, ..ErrorBody::new(customer_text(&error.code).text) };
+                (StatusCode::CONFLICT, body)
+            }
             Self::ServiceOut(cause) => return no_capacity(SERVICE_OUT, SERVICE_OUT_TEXT, cause),
             Self::Overloaded(cause) => return no_capacity(OVERLOADED, OVERLOADED_TEXT, cause),
             Self::Common(error) => return error.into_response(),

@@ -1,4 +1,5 @@
-//! The checkout's HTTP API: starts, shows, retries and cancels checkouts, and shows orders and the catalogue.
+//! The checkout's HTTP API: starts, shows, retries and cancels checkouts, and shows orders and the catalogue. It serves the shop's pages as well,
+//! which ask it and nothing else.
 //!
 //! Each route has a module of its own. [`http_api`] has the code around all routes.
 
@@ -12,7 +13,9 @@ mod error;
 mod openapi;
 mod orders;
 mod products;
+mod quote;
 mod retry;
+mod shop_pages;
 mod standing;
 mod start;
 mod status;
@@ -26,11 +29,12 @@ use axum::{
 };
 use brakes::Brakes;
 pub use brakes::Limits;
-use checkout::{CardTokens, Counters, Storefront};
+use checkout::{CardTokens, Counters, Pricing, Storefront};
 pub use checkouts::OUT_FOR;
 use checkouts::{Checkouts, Paying};
 use http_api::TaskKeys;
 use products::Catalogue;
+use quote::Quotes;
 use std::{error::Error, sync::Arc, time::Duration};
 use stepwell::{
     Actor, Client, Runtime,
@@ -45,7 +49,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(9);
 /// The OpenAPI document, which a test writes.
 const OPENAPI: &str = include_str!("../openapi.json");
 
-/// Makes the API on this engine and this shop, with these keys for its checkouts and these limits.
+/// Makes the API on this engine and this shop, with these keys for its checkouts, these limits, and the shop's rules for prices.
 ///
 /// # Errors
 /// The workflow file is invalid. A test reads it, so a released version returns no error.
@@ -54,6 +58,7 @@ pub fn router<T, Q, A, S>(
     shop: S,
     keys: TaskKeys,
     limits: Limits,
+    pricing: Pricing,
 ) -> Result<Router, Box<dyn Error + Send + Sync>>
 where
     T: Store + 'static,
@@ -71,7 +76,8 @@ where
     let checkouts =
         Arc::new(Checkouts { workflow, engine, services, backlog, keys: keys_of, retries, cancellations, settlements });
     let (shop, clock) = (Arc::new(shop), checkouts.clone());
-    let catalogue = Catalogue::new(shop.clone(), move || clock.engine.now());
+    let catalogue = Arc::new(Catalogue::new(shop.clone(), move || clock.engine.now()));
+    let quotes = Quotes { catalogue: catalogue.clone(), pricing, workflow: checkout::workflow()? };
     let brakes = Brakes { counters: shop.clone(), keys: keys.clone(), limits };
     let paying = Arc::new(Paying { checkouts: checkouts.clone(), tokens: shop.clone(), brakes });
     let with_card = Router::new()
@@ -85,8 +91,9 @@ where
         .with_state(checkouts);
     let of_orders = Router::new().route("/orders/{order_id}", get(orders::order::<S>)).with_state(shop);
     let of_all = Router::new().route("/openapi.json", http_api::document(OPENAPI));
-    let of_products = Router::new().route("/products", get(products::products::<S>)).with_state(Arc::new(catalogue));
+    let of_products = Router::new().route("/products", get(products::products::<S>)).with_state(catalogue);
+    let of_quotes = Router::new().route("/quote", post(quote::quote::<S>)).with_state(Arc::new(quotes));
     // `access` finds the keys there.
-    let routes = with_card.merge(of_checkouts).merge(of_orders).merge(of_products).merge(of_all).layer(Extension(keys));
-    Ok(http_api::complete(routes, TIME_LIMIT))
+    let of_all = of_all.merge(of_orders).merge(of_products).merge(of_quotes).merge(shop_pages::router());
+    Ok(http_api::complete(with_card.merge(of_checkouts).merge(of_all).layer(Extension(keys)), TIME_LIMIT))
 }

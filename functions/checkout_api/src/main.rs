@@ -6,6 +6,6 @@ async fn main() -> Result<(), stepwell_aws::ServeError> {
     let config = stepwell_aws::aws_config().await;
     let (engine, shop) = (stepwell_aws::client_from_env(&config)?, checkout_aws::Tables::from_env(&config)?);
     let keys = stepwell_aws::http::task_keys_from_env(&config).await?;
-    let limits = checkout_api::Limits::from_env()?;
-    stepwell_aws::http::serve(checkout_api::router(engine, shop, keys, limits)?).await
+    let (limits, pricing) = (checkout_api::Limits::from_env()?, checkout::Pricing::from_env()?);
+    stepwell_aws::http::serve(checkout_api::router(engine, shop, keys, limits, pricing)?).await
 }

@@ -4,7 +4,9 @@
 use crate::{
     cancel::Cancelled,
     products::Page,
+    quote::Quote,
     retry::Retried,
+    shop_pages,
     start::Accepted,
     status::{OrderStatus, StatusWord, Unconfirmed},
 };
@@ -194,6 +196,23 @@ fn describe() -> Document {
         .answers::<Page<'_>>(200, "The page. It is up to 10 s old.")
         .refused(422);
 
+    let cart = json!({
+        "type": "object",
+        "required": ["cart_items"],
+        "additionalProperties": false,
+        "properties": {"cart_items": checkout_request()["properties"]["cart_items"]},
+    });
+    let example = json!({"cart_items": [{"product_id": 1, "quantity": 2}]});
+    document
+        .operation(("post", "/quote"), "quoteCart", "catalogue", "Says what a cart costs.")
+        .description(
+            "Its prices and its stock are up to 10 s old. 409 has a `code` where the cart cannot be bought, such as `INSUFFICIENT_STOCK`. \
+             Nothing is held: a checkout has to agree to the total of its own moment.",
+        )
+        .body(true, cart, &[("two of a product", example)])
+        .answers::<Quote>(200, "What it costs.")
+        .refused(409);
+
     document.operation(("get", "/openapi.json"), "showOpenApi", "about", "Shows this document.").answers_with(
         200,
         "The document.",
@@ -208,8 +227,12 @@ fn document_is_written_from_the_types() {
     expect_file!["../openapi.json"].assert_eq(&describe().finish());
 }
 
+/// The pages are no part of the API.
 #[test]
 fn document_has_every_route() {
+    let pages = shop_pages::PATHS.map(|path| ("get".to_owned(), path.to_owned()));
+    let described = describe().routes();
+    assert!(pages.iter().all(|page| !described.contains(page)), "{described:?}");
     let router = crate::tests::Api::new().router();
-    assert_eq!(http_api::openapi::routes(&router), describe().routes());
+    assert_eq!(http_api::openapi::routes(&router), described.into_iter().chain(pages).collect());
 }

@@ -48,7 +48,7 @@ impl<S: Storefront> Catalogue<S> {
     }
 
     /// All products, by number.
-    async fn products(&self) -> Result<Arc<[Product]>, StoreError> {
+    pub(crate) async fn products(&self) -> Result<Arc<[Product]>, StoreError> {
         let mut kept = self.kept.lock().await;
         let now = (self.now)();
         let within =

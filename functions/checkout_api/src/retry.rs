@@ -1,6 +1,11 @@
 //! `POST /retry_checkout/{task_id}`: runs a checkout's failed step now, for its customer, with another card if one is given.
 
-use crate::{access::Opened, checkouts::SharedPaying, error::ApiError, standing::is_retry_offered};
+use crate::{
+    access::Opened,
+    checkouts::SharedPaying,
+    error::ApiError,
+    standing::{is_retry_offered, may_resend},
+};
 use axum::{
     Json,
     body::Body,
@@ -34,6 +39,8 @@ pub(crate) struct Retried {
 /// up. Completed steps are kept. A customer's redrive does not count as one of the engine's, so those that the engine would
 /// make by itself are still to come.
 ///
+/// Of a complete checkout it sends the confirmation again, if that could not be sent.
+///
 /// With a token the payment charges that card. The payment stays the same one: if it turns out that the first card was charged, that
 /// is the result, and the new card is not touched.
 pub(crate) async fn retry<T: Store, Q: Queue, A: Runtime, C: CardTokens + Counters>(
@@ -52,7 +59,8 @@ pub(crate) async fn retry<T: Store, Q: Queue, A: Runtime, C: CardTokens + Counte
     let is_running = match snapshot.task.state {
         TaskState::Running => true,
         TaskState::Failed => false,
-        // The engine's redrive would repeat failed compensations, or the optional steps that failed. Only operators may do that.
+        TaskState::Completed if may_resend(&snapshot) => false,
+        // The engine's redrive would repeat failed compensations, or other optional steps that failed. Only operators may do that.
         _ => return Err(ApiError::CannotRetry(snapshot.status())),
     };
     if !is_retry_offered(&snapshot) {

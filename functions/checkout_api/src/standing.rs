@@ -6,7 +6,7 @@
 //! | nothing happens by itself any more, and money or goods may be affected | `processing`, with `needs_attention` |
 //! | failed for good, and nothing was charged | `failed`, with `charged: 0`, and `retry_url` where a retry can help |
 //! | failed for good, and something may have been charged | `failed`, with `refund` |
-//! | complete, or declared done by an operator | `completed` |
+//! | complete, or declared done by an operator | `completed`, with a `retry_url` of the warning where its e-mail may be sent again |
 //! | is being cancelled after all steps were done, and the order may have been shipped | `processing` |
 //! | cancelled | `cancelled`, with `refund` where something may have been charged |
 //! | was not started, and never will be | `not_started` |
@@ -14,11 +14,13 @@
 //! `failed` is a promise: no charge and no delivery follows by itself, and what was taken is given back. So a task that a
 //! snapshot does not show clearly is `processing`.
 
-use checkout::{CheckoutRequest, CustomerText, Money, Payment, Refund, ShopCode, customer_text};
+use checkout::{
+    CheckoutRequest, Confirmation, CustomerText, Money, Payment, Refund, ShopCode, customer_text, error_codes,
+};
 use stepwell::{
     StepResult, Timestamp,
     core::{
-        codes::EngineCode,
+        codes::{CodeKind, EngineCode},
         record::{AttemptRecord, StepRecord},
         recovery::{begins_at, is_undeliverable, may_be_refused, redrive_at},
         snapshot::TaskSnapshot,
@@ -183,6 +185,23 @@ pub(crate) fn is_retry_offered(snapshot: &TaskSnapshot) -> bool {
     let waiting = snapshot.steps.iter().filter(|step| step.state == StepState::Retrying);
     let codes = failed_steps(snapshot).into_iter().chain(waiting).filter_map(code);
     codes.into_iter().all(|code| customer_text(code).retry)
+}
+
+/// Whether the customer of a complete order may have its confirmation sent again: it could not be sent for a reason that may pass, and nothing
+/// else is missing.
+pub(crate) fn may_resend(snapshot: &TaskSnapshot) -> bool {
+    let missing = snapshot.to_redrive();
+    let is_confirmation = |step: &&StepRecord| step.name == Confirmation::STEP && step.state == StepState::Error;
+    snapshot.task.state == TaskState::Completed
+        && !missing.is_empty()
+        && missing.iter().all(is_confirmation)
+        && !missing.into_iter().filter_map(code).any(is_permanent)
+        && snapshot.task.has_room_for_redrive()
+        && snapshot.newer().is_none()
+}
+
+fn is_permanent(code: &str) -> bool {
+    error_codes().any(|known| known.code == code && known.kind == CodeKind::Permanent)
 }
 
 /// The step of a running task that waits for its next attempt.

@@ -15,7 +15,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use checkout::{CardTokens, Counters};
-use http_api::{AnswerBy, Caller, Cause, ClientAddress, TaskKeys, Wait};
+use http_api::{AnswerBy, Caller, Cause, ClientAddress, Correlation, TaskKeys, Wait};
 use serde::Serialize;
 use serde_json::Value;
 use stepwell::{
@@ -50,6 +50,7 @@ pub(crate) async fn start<T: Store, Q: Queue, A: Runtime, C: CardTokens + Counte
     Extension(answer_by): Extension<AnswerBy>,
     caller: Option<Extension<Caller>>,
     ClientAddress(address): ClientAddress,
+    Correlation(correlation_id): Correlation,
     wait: Wait,
     headers: HeaderMap,
     body: Body,
@@ -64,6 +65,7 @@ pub(crate) async fn start<T: Store, Q: Queue, A: Runtime, C: CardTokens + Counte
     checkouts.check_capacity(key.as_ref()).await?;
     let token = checkout::take_token(&mut request);
     let start = checkouts.engine.prepare_start(&checkouts.workflow, &request, key.as_ref()).await?;
+    let start = start.correlated(correlation_id);
     let task_id = start.task_id();
     if !start.is_written() {
         paying.brakes.count(&request, address, checkouts.engine.now()).await?;

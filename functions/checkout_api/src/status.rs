@@ -5,7 +5,7 @@ use crate::{
     access::Named,
     checkouts::Shared,
     error::ApiError,
-    standing::{CustomerError, Failed, GivenBack, Retry, Retrying, Standing},
+    standing::{CustomerError, Failed, GivenBack, Retry, Retrying, Standing, may_resend},
 };
 use axum::{
     Json,
@@ -242,15 +242,19 @@ impl<'a> RefusalText<'a> {
 struct OrderWarning<'a> {
     step: &'a str,
     message: &'static str,
+    /// Has the step run again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_url: Option<String>,
 }
 
 impl<'a> OrderWarning<'a> {
-    fn of(step: &'a str) -> Self {
+    fn of(step: &'a str, snapshot: &TaskSnapshot, keys: &TaskKeys) -> Self {
         let message = match step {
             Confirmation::STEP => "We could not send the confirmation e-mail. Your order stands all the same.",
             _ => "A part of the processing could not be done. Your order stands all the same.",
         };
-        Self { step, message }
+        let retry_url = (step == Confirmation::STEP && may_resend(snapshot)).then(|| retry_url(snapshot, keys));
+        Self { step, message, retry_url }
     }
 }
 
@@ -349,7 +353,11 @@ impl<'a> CompletedBody<'a> {
             total_amount: order.as_ref().map(|order| order.total_amount),
             order_number: order.map(|order| order.order_number),
             resolved_manually: by_hand.then_some(true),
-            warnings: snapshot.warnings().iter().map(|warning| OrderWarning::of(warning.step)).collect(),
+            warnings: snapshot
+                .warnings()
+                .iter()
+                .map(|warning| OrderWarning::of(warning.step, snapshot, keys))
+                .collect(),
             cancellation_refused: snapshot.task.refusals.last().map(RefusalText::of),
         }
     }

@@ -17,7 +17,7 @@ use stepwell::{
 #[cfg(test)]
 mod tests;
 
-/// The log message of a run that mends, with the number of its findings. The template's metrics search for it.
+/// The log message of a run that mends, with the number of its findings. Metrics are made of it.
 pub const RECONCILIATION: &str = "reconciliation";
 
 /// The log message of each finding of such a run.

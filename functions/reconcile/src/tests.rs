@@ -55,11 +55,3 @@ async fn request_that_is_not_understood_changes_nothing() {
         assert!(refused.starts_with(problem), "{refused}");
     }
 }
-
-#[test]
-fn template_has_metrics_of_a_run_and_of_its_findings() {
-    for message in [RECONCILIATION, FINDING] {
-        let pattern = format!(r#"FilterPattern: '{{ $.message = "{message}" }}'"#);
-        assert!(include_str!("../../../infra/template.yaml").contains(&pattern), "{pattern}");
-    }
-}

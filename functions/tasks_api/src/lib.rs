@@ -8,6 +8,7 @@ mod act;
 mod analytics;
 mod bulk;
 mod error;
+mod events;
 mod filter;
 pub mod handlers;
 mod health;
@@ -78,6 +79,7 @@ where
         .route("/tasks/bulk/{bulk_id}/results", get(bulk::results::<S, Q, A>))
         .route("/tasks/bulk/{bulk_id}/stop", post(bulk::stop::<S, Q, A>))
         .route("/tasks/{task_id}", get(show::show::<S, Q, A>))
+        .route("/tasks/{task_id}/events", get(events::events::<S, Q, A>))
         .route("/tasks/{task_id}/graph", get(show::graph::<S, Q, A>))
         .route("/tasks/{task_id}/redrive", act::to_task(OperatorAction::Redrive))
         .route("/tasks/{task_id}/run-now", act::to_task(OperatorAction::RunNow))

@@ -15,7 +15,10 @@ use crate::{
     workflows::WorkflowList,
 };
 use expect_test::expect_file;
-use http_api::openapi::{Contract, Document, Operation};
+use http_api::{
+    Wait,
+    openapi::{Contract, Document, Operation},
+};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::LazyLock};
 use stepwell::{
@@ -209,6 +212,7 @@ fn tasks(document: &mut Document) {
         .refused(404);
     [
         "showTaskGraph",
+        "followTask",
         "redriveTask",
         "runTaskNow",
         "retryTask",
@@ -224,6 +228,25 @@ fn tasks(document: &mut Document) {
         .query("format", json!({"enum": ["json", "mermaid"], "default": "json"}), "The form of the graph.")
         .answers::<Graph>(200, "The graph, in the form that was asked for.")
         .answers_with(200, "The graph, in the form that was asked for.", "text/vnd.mermaid", json!({"type": "string"}))
+        .refused(404)
+        .refused(422);
+
+    let seconds = json!({"type": "integer", "minimum": 0, "maximum": Wait::MAX_SECONDS, "default": Wait::MAX_SECONDS});
+    document
+        .operation(
+            ("get", "/tasks/{task_id}/events"),
+            "followTask",
+            "tasks",
+            "Tells of a task when it has changed, as server-sent events.",
+        )
+        .description(
+            "An event is the task as `showTask` shows it, and its id is a hash of that. The answer ends with its first event, and the client asks \
+             again.",
+        )
+        .query("wait", seconds, "How many seconds to wait for a change, before the answer ends without an event.")
+        .header("Last-Event-ID", json!({"type": "string"}), "The id of the event that was seen last. Without it the task is told at once.")
+        .answers_with(200, "The event, or none if the wait is over.", "text/event-stream", json!({"type": "string"}))
+        .answers_nothing(204, "That event was the last one: nothing follows by itself.")
         .refused(404)
         .refused(422);
 

@@ -188,7 +188,7 @@ impl<'a> From<What<'a>> for Happened<'a> {
 }
 
 impl<'a> TaskView<'a> {
-    fn of(snapshot: &'a TaskSnapshot) -> Self {
+    pub(crate) fn of(snapshot: &'a TaskSnapshot) -> Self {
         Self {
             details: Details::of(snapshot),
             ends_as: snapshot.task.state.ends_as(),

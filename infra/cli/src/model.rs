@@ -37,14 +37,11 @@ const OWN_QUEUE_ACTIONS: [&str; 4] =
 const TASKS_ACTIONS: [&str; 4] =
     ["dynamodb:BatchGetItem", "dynamodb:DeleteItem", "dynamodb:Query", "dynamodb:UpdateItem"];
 
-/// The engine's table, and the action without which nobody acts on a task.
-const TASKS: &str = "tasks";
-const UPDATE: &str = "dynamodb:UpdateItem";
-const QUERY: &str = "dynamodb:Query";
-
 /// All that the base template is filled with.
 #[derive(Clone, Debug, Serialize)]
 pub struct Model {
+    /// The names of the workflows.
+    pub workflows: Vec<String>,
     /// The functions of all steps and compensations.
     pub steps: Vec<Function>,
     /// The functions that are not steps, by name.
@@ -66,6 +63,8 @@ pub struct Function {
     pub what: String,
     /// The name that its log lines are shown under: the step's, or its own.
     pub shown: String,
+    /// The workflow of its step; `None` where it is not a step.
+    pub workflow: Option<String>,
     /// Its timeout in seconds; for a step also the visibility timeout of its queue.
     pub timeout_seconds: u64,
     /// Its memory in MB.
@@ -96,27 +95,6 @@ pub struct Log {
     pub id: String,
     /// Its name without the prefix `/aws/lambda/stepwell-STAGE-`.
     pub name: String,
-    /// Whether its functions write tasks, so that they meet those of a newer version.
-    pub writes_tasks: bool,
-    /// Whether its functions also read whole tasks, as everything does that runs, fails or recovers them. Then it has the
-    /// engine's other lines of which alarms are made.
-    pub acts_on_tasks: bool,
-}
-
-impl Log {
-    fn of_workflow(id: &str, name: &str) -> Self {
-        Self { id: id.to_owned(), name: name.to_owned(), writes_tasks: true, acts_on_tasks: true }
-    }
-
-    /// A log of functions with these rights.
-    fn of_functions(name: &str, rights: &[&Right]) -> Self {
-        let may = |action: &str| {
-            let of_tasks = |right: &&&Right| matches!(right.subject(), Ok(Subject::Table(TASKS, None)));
-            rights.iter().filter(of_tasks).any(|right| right.actions.iter().any(|it| it == action))
-        };
-        let writes_tasks = may(UPDATE);
-        Self { id: camel_case(name), name: name.to_owned(), writes_tasks, acts_on_tasks: writes_tasks && may(QUERY) }
-    }
 }
 
 /// A statement of a role's policy. Resources and condition are text of a template.
@@ -152,10 +130,11 @@ impl Model {
     /// allow, two functions with one logical id.
     pub fn new(project: &Project) -> Result<Self, Vec<Finding>> {
         let mut findings = settings_findings(project);
-        let mut model = Self { steps: Vec::new(), functions: BTreeMap::new(), logs: Vec::new() };
+        let mut model = Self { workflows: Vec::new(), steps: Vec::new(), functions: BTreeMap::new(), logs: Vec::new() };
         for workflow in &project.workflows {
             let name = step_resource(workflow.name(), "");
-            model.logs.push(Log::of_workflow(&camel_case(workflow.name()), name.trim_end_matches('-')));
+            model.logs.push(Log { id: camel_case(workflow.name()), name: name.trim_end_matches('-').to_owned() });
+            model.workflows.push(workflow.name().to_owned());
             for step in workflow.steps() {
                 let settings = project.settings.step(workflow.name(), &step.name);
                 let function = step_function(workflow, step, &settings);
@@ -169,12 +148,12 @@ impl Model {
                 model.steps.push(function);
             }
         }
-        let mut logs: BTreeMap<&str, Vec<&Right>> = BTreeMap::new();
+        let mut logs = BTreeSet::new();
         for (name, settings) in &project.settings.functions {
-            logs.entry(settings.log.as_ref().unwrap_or(name)).or_default().extend(&settings.rights);
+            logs.insert(settings.log.as_ref().unwrap_or(name));
             model.functions.insert(name.clone(), function(name, settings, project));
         }
-        model.logs.extend(logs.iter().map(|(name, rights)| Log::of_functions(name, rights)));
+        model.logs.extend(logs.into_iter().map(|name| Log { id: camel_case(name), name: name.clone() }));
         findings.extend(same_workflows(project));
         findings.extend(model.same_logical_ids());
         if findings.is_empty() { Ok(model) } else { Err(findings) }
@@ -244,6 +223,7 @@ fn step_function(workflow: &ProjectWorkflow, step: &StepPlan, settings: &StepSet
         package: names.package(),
         what: format!("the {} {} of {}", kind(step), step.name, workflow.name()),
         shown: step.name.clone(),
+        workflow: Some(workflow.name().to_owned()),
         // An adjustment can only shorten the step's timeout.
         timeout_seconds: u64::from(step.timeout_seconds) + FUNCTION_MARGIN.as_secs(),
         memory_mb: settings.memory_mb,
@@ -279,6 +259,7 @@ fn function(name: &str, settings: &FunctionSettings, project: &Project) -> Funct
         package: name.to_owned(),
         what: format!("the function {name}"),
         shown: name.to_owned(),
+        workflow: None,
         timeout_seconds: settings.timeout_seconds.into(),
         memory_mb: settings.memory_mb,
         log,

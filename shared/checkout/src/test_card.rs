@@ -27,6 +27,42 @@ use sha2::{Digest, Sha256};
 use std::time::Duration;
 use stepwell::Timestamp;
 
+/// A card that shows one behaviour of the gateway, as the shop's pages offer it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct SampleCard {
+    /// The token.
+    pub token: &'static str,
+    /// What it simulates, in a word or two.
+    pub name: &'static str,
+    /// What happens, in a sentence for customers.
+    pub what: &'static str,
+}
+
+/// The cards that the shop's pages offer. There is no other gateway yet, so no page has to know whether these are cards of its stage.
+pub const SAMPLE_CARDS: [SampleCard; 5] = [
+    SampleCard { token: "test_success_visa", name: "Success", what: "The card is charged at once." },
+    SampleCard {
+        token: "test_temp_fail_2_visa",
+        name: "Flaky",
+        what: "The gateway fails twice. The third attempt, some seconds later, charges the card.",
+    },
+    SampleCard {
+        token: "test_declined_visa",
+        name: "Declined",
+        what: "The bank declines the card. Nothing is charged, and another card can pay.",
+    },
+    SampleCard {
+        token: "test_temp_fail_3_visa",
+        name: "Gateway down",
+        what: "The gateway fails three times, which uses up all attempts. The order goes on by itself a minute later.",
+    },
+    SampleCard {
+        token: "test_rate_limit_visa",
+        name: "Rate-limited",
+        what: "The gateway turns the first attempt away, because there are too many. The next one, up to a minute later, charges the card.",
+    },
+];
+
 /// The gateway's behaviour on a charge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Script {
@@ -305,6 +341,20 @@ mod tests {
     #[test_case("", Script::Decline("unknown card"); "none")]
     fn token_selects_the_script(token: &str, script: Script) {
         assert_eq!(Script::of(&token.into()), script);
+    }
+
+    /// The pages promise this.
+    #[test]
+    fn sample_cards_do_what_they_say() {
+        let scripts = SAMPLE_CARDS.map(|card| (card.name, Script::of(&card.token.into())));
+        let expected = [
+            ("Success", Script::Charge),
+            ("Flaky", Script::FailFirst(2, GatewayError::TemporaryFailure)),
+            ("Declined", Script::Decline("card declined")),
+            ("Gateway down", Script::FailFirst(3, GatewayError::TemporaryFailure)),
+            ("Rate-limited", Script::FailFirst(1, GatewayError::RateLimited)),
+        ];
+        assert_eq!(scripts, expected);
     }
 
     #[test_case("test_success_visa", None)]

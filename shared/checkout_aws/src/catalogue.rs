@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, HashMap};
 
 pub(crate) const PRODUCTS: &str = "products";
 
-/// The log message for a row of the catalogue that cannot be read, with `stock: 2.5`, say, or no `active`. The
-/// template's alarm matches it.
+/// The log message for a row of the catalogue that cannot be read, with `stock: 2.5`, say, or no `active`. An
+/// alarm looks at the metric of it.
 pub const UNREADABLE_ROW: &str = "unreadable row";
 
 /// The columns of a product that a reservation needs. So units can be put back even if the other columns cannot be
@@ -66,16 +66,5 @@ impl Tables {
             tables::pause(number).await;
         }
         Err(StoreError::Busy("unprocessed keys".to_owned()))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn template_has_an_alarm_for_the_message_of_an_unreadable_row() {
-        let pattern = format!(r#"FilterPattern: '{{ $.message = "{UNREADABLE_ROW}" }}'"#);
-        assert!(include_str!("../../../infra/template.yaml").contains(&pattern), "{pattern}");
     }
 }

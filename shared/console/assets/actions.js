@@ -152,6 +152,9 @@ export function Ask({ title, button, bad, close, confirm, ready = true, children
 
 const ofState = (steps, ...states) => steps.filter((step) => states.includes(step.status)).map((step) => step.name);
 
+/** The steps and compensations that wait for the time of their next attempt. */
+const waitingIn = (task) => [...task.steps, ...task.compensations].filter((step) => step.status === "retrying" && step.next_retry_at).map((step) => step.name);
+
 /** Names in a sentence. */
 function Names({ names }) {
   return html`${names.map((name, place) =>
@@ -187,6 +190,19 @@ export const ACTIONS = [
       return html`
         <p>What failed, <${Names} names=${failed} />, gets a fresh set of attempts, and the first one begins at once.</p>
         ${done.length > 0 && html`<p>What is done stays done, and does not run again: <${Names} names=${done} />.</p>`}`;
+    },
+  },
+  {
+    action: "run-now",
+    verb: "Run now",
+    may: ({ task }) => waitingIn(task).length > 0 || Boolean(task.redrives_at),
+    told: () => "what waited is attempted.",
+    Effect({ about: { task } }) {
+      const waiting = waitingIn(task);
+      return html`
+        <p>${waiting.length > 0
+          ? html`What waits for its time, <${Names} names=${waiting} />, is attempted at once.`
+          : "The redrive that is planned for later is made at once."} No step gets more attempts by it, and the deadline stays.</p>`;
     },
   },
   {

@@ -1,52 +1,9 @@
 // Asks the operators' API, and tells how the connection stands.
 
-import { useCallback, useEffect, useRef, useState } from "./vendor/hooks.js";
+import { ask, NoAnswer, useAnswer as useKept } from "./http.js";
+import { useEffect, useState } from "./vendor/hooks.js";
 
-/** A number whose digits JavaScript would change, such as 14.50. It is shown as it was written. */
-export class Exact {
-  constructor(text) {
-    this.text = text;
-  }
-}
-
-/** Reads JSON, and keeps every digit of a number where the browser says how it was written. */
-export function parse(text) {
-  return JSON.parse(text, (_, value, context) =>
-    typeof value === "number" && context?.source !== undefined && context.source !== String(value) ? new Exact(context.source) : value);
-}
-
-/** Writes JSON on indented lines, every number as it was read. */
-export function write(value, indent = "") {
-  if (value instanceof Exact) return value.text;
-  const inner = `${indent}  `;
-  const list = (open, parts, close) =>
-    parts.length === 0 ? open + close : `${open}\n${parts.map((part) => inner + part).join(",\n")}\n${indent}${close}`;
-  if (Array.isArray(value)) return list("[", value.map((part) => write(part, inner)), "]");
-  if (value !== null && typeof value === "object") {
-    return list("{", Object.entries(value).map(([key, part]) => `${JSON.stringify(key)}: ${write(part, inner)}`), "}");
-  }
-  return JSON.stringify(value);
-}
-
-/** An answer that refuses. Its message is a sentence for people. */
-export class Refused extends Error {
-  constructor(status, body) {
-    const details = (body?.details ?? []).map(({ path, message }) => `${path || "/"} ${message}`);
-    const said = body?.error ?? body?.message ?? `The API answered ${status}`;
-    super([said, ...details].join("; "));
-    this.status = status;
-  }
-}
-
-/** No answer came from the shop. Whether a change was made is not known. */
-export class NoAnswer extends Error {
-  constructor(method, said = "No answer came") {
-    super(method === "GET" ? said : `${said}. Whether it was done is not known: look before you do it again`);
-  }
-}
-
-/** The statuses with which a server in between, or a store, says that it got no answer itself. */
-const UNANSWERED = [502, 503, 504];
+export { changed, Exact, parse, write } from "./http.js";
 
 // ---- The connection and the session ------------------------------------------------------------------------------------
 
@@ -94,34 +51,16 @@ const bytes = (text) => String.fromCharCode(...new TextEncoder().encode(text));
 /** The header with the operator's name. */
 const signature = () => (state.session?.may_rename ? { "x-operator": bytes(state.session.operator) } : {});
 
-/** How long an answer may take, in milliseconds. */
-const PATIENCE = 30_000;
-
 async function exchange(method, url, body, headers = {}) {
-  const all = { "x-stepwell-console": "1", ...signature(), ...headers };
-  if (body !== undefined) all["content-type"] = "application/json";
-  let status, text, wait;
   try {
-    const response = await fetch(url, { method, headers: all, body, signal: AbortSignal.timeout(PATIENCE) });
-    status = response.status;
-    wait = Number(response.headers.get("retry-after")) * 1000 || 0;
-    text = await response.text();
-  } catch {
-    change({ lost: true });
-    throw new NoAnswer(method);
+    const read = await ask(method, url, { body, headers: { "x-stepwell-console": "1", ...signature(), ...headers } });
+    change({ lost: false, answered: Date.now() });
+    return read;
+  } catch (error) {
+    change(error instanceof NoAnswer ? { lost: true } : { lost: false, answered: Date.now() });
+    if (error.status === 401) change({ session: null });
+    throw error;
   }
-  const unanswered = UNANSWERED.includes(status);
-  change(unanswered ? { lost: true } : { lost: false, answered: Date.now() });
-  let read;
-  try {
-    read = text === "" ? null : parse(text);
-  } catch {
-    read = null;
-  }
-  if (status === 401) change({ session: null });
-  if (status < 400) return read;
-  const refused = new Refused(status, read);
-  throw Object.assign(unanswered ? new NoAnswer(method, refused.message) : refused, { wait });
 }
 
 /** Asks the API. A space is written as AWS signs it. */
@@ -180,68 +119,11 @@ export async function logOut() {
 
 // ---- Answers that are kept up to date ----------------------------------------------------------------------------------
 
-const CHANGED = new EventTarget();
-
-/** The longest pause after failed requests, in milliseconds, unless the API names a longer one. */
-const LONGEST = 60_000;
-
 /** How long lists and figures are shown before they are asked for again, in milliseconds. Where requests cost money, longer. */
 export const usePace = () => (useConnection().session?.metered ? 30_000 : 5_000);
 
-/** Has everything that is shown asked for anew, because something was done. */
-export const changed = () => CHANGED.dispatchEvent(new Event("changed"));
-
-/**
- * Asks again and again, `every` milliseconds after the last answer, while the page is looked at. `every` may be a function of the answer.
- * Without a path it asks nothing. An answer stays while the next one fails: the error's `since` is when it came. Each failure doubles the
- * pause. `asking` is how it asks.
- */
-export function useAnswer(path, every, asking = get) {
-  const [shown, show] = useState({ path, data: undefined, error: undefined });
-  const again = useRef(() => {});
-  const pause = useRef(every);
-  pause.current = every;
-  useEffect(() => {
-    if (path === null) return undefined;
-    let timer, last, since, failures = 0, busy = false, over = false;
-    const ask = async () => {
-      if (busy) return;
-      busy = true;
-      clearTimeout(timer);
-      let wait = 0;
-      try {
-        const data = await asking(path);
-        last = data;
-        since = Date.now();
-        failures = 0;
-        if (!over) show({ path, data, error: undefined });
-      } catch (error) {
-        failures += 1;
-        wait = error.wait ?? 0;
-        error.since = since;
-        if (!over) show((before) => ({ path, data: before.path === path ? before.data : undefined, error }));
-      }
-      busy = false;
-      const every = typeof pause.current === "function" ? pause.current(last) : pause.current;
-      if (!over && every && !document.hidden) timer = setTimeout(ask, Math.max(every, wait, Math.min(every * 2 ** failures, LONGEST)));
-    };
-    const look = () => document.hidden || ask();
-    again.current = ask;
-    CHANGED.addEventListener("changed", ask);
-    document.addEventListener("visibilitychange", look);
-    addEventListener("online", look);
-    ask();
-    return () => {
-      over = true;
-      clearTimeout(timer);
-      CHANGED.removeEventListener("changed", ask);
-      document.removeEventListener("visibilitychange", look);
-      removeEventListener("online", look);
-    };
-  }, [path]);
-  const reload = useCallback(() => again.current(), []);
-  return shown.path === path ? { ...shown, reload } : { path, data: undefined, error: undefined, reload };
-}
+/** `useAnswer` of the operators' API. */
+export const useAnswer = (path, every, asking = get) => useKept(path, every, asking);
 
 // ---- The error codes ---------------------------------------------------------------------------------------------------
 

@@ -5,21 +5,35 @@ import { changed, logIn, logOut, rename, resume, useConnection } from "./api.js"
 import { BulkAction, BulkActions } from "./bulk.js";
 import { List } from "./list.js";
 import { Overview, Search } from "./overview.js";
-import { clock, go, html, ID, Problem, relative, Title, useNow, usePlace } from "./parts.js";
+import { Boundary, clock, followLinks, html, ID, Problem, relative, Title, useFocusAtTitle, useNow, usePlace } from "./parts.js";
 import { Task } from "./task.js";
 import { useEffect, useRef, useState } from "./vendor/hooks.js";
-import { Component, render } from "./vendor/preact.js";
+import { render } from "./vendor/preact.js";
 
 /** The pages by their addresses. */
 const PAGES = [
   [/^\/console\/$/, () => html`<${Overview} />`],
   [/^\/console\/tasks$/, (place) => html`<${List} place=${place} />`],
   [new RegExp(`^/console/tasks/(${ID})$`, "i"), (_, id) => html`<${Task} id=${id} key=${id} />`],
+  [/^\/console\/workflows$/, () => html`<${Later} name="Workflows" load=${() => import("./workflows.js")} />`],
   [/^\/console\/bulk$/, () => html`<${BulkActions} />`],
   [new RegExp(`^/console/bulk/(${ID})$`, "i"), (_, id) => html`<${BulkAction} id=${id} key=${id} />`],
 ];
 
-const LINKS = [["/console/", "Overview"], ["/console/tasks", "Tasks"], ["/console/bulk", "Bulk actions"]];
+/** What helps if a page is broken. */
+const HELP = html`<p>Load it anew, or use <code>cargo stepwell</code>.</p>`;
+
+const LINKS = [["/console/", "Overview"], ["/console/tasks", "Tasks"], ["/console/bulk", "Bulk actions"], ["/console/workflows", "Workflows"]];
+
+/** A page of this name, whose module is loaded when it is opened: so a first view has less to load. */
+function Later({ name, load }) {
+  const [{ module, error }, set] = useState({});
+  useEffect(() => {
+    load().then((module) => set({ module }), () => set({ error: new Error("This page could not be loaded. Is there a connection?") }));
+  }, []);
+  if (error) return html`<${Title} title=${name}>${name}</><${Problem} error=${error} />`;
+  return module ? html`<${module[name]} />` : html`<p aria-busy="true" class="hint">Loading …</p>`;
+}
 
 function Page({ place }) {
   for (const [pattern, page] of PAGES) {
@@ -27,22 +41,6 @@ function Page({ place }) {
     if (found) return page(place, found[1]?.toLowerCase());
   }
   return html`<${Title} title="Not found">Not found</><p>There is no page at this address. <a href="/console/">To the overview</a></p>`;
-}
-
-/** A page, or that it is broken: then the rest of the frame goes on. */
-class Boundary extends Component {
-  componentDidCatch(error) {
-    console.warn(error);
-    this.setState({ error });
-  }
-
-  componentDidUpdate({ place }) {
-    if (this.state.error && place !== this.props.place) this.setState({ error: undefined });
-  }
-
-  render({ children }, { error }) {
-    return error ? html`<${Title} title="Broken">This page is broken</><${Problem} error=${error} /><p>Load it anew, or use <code>cargo stepwell</code>.</p>` : children;
-  }
 }
 
 /** That no answer comes, and since when; nothing while answers come. */
@@ -87,17 +85,7 @@ function Operator({ session }) {
 
 function Shell({ session }) {
   const place = usePlace();
-  const main = useRef();
-  const first = useRef(true);
-  // A page that is opened begins at its title, for the eyes and for a screen reader.
-  useEffect(() => {
-    if (first.current) {
-      first.current = false;
-      return;
-    }
-    scrollTo(0, 0);
-    main.current.querySelector("h1")?.focus({ preventScroll: true });
-  }, [place.pathname]);
+  const main = useFocusAtTitle(place);
   const at = (path) => (path === "/console/" ? place.pathname === path : place.pathname.startsWith(path));
   return html`
     <a class="skip" href="#main">To the content</a>
@@ -112,7 +100,7 @@ function Shell({ session }) {
       </div>
     </header>
     <${Connection} />
-    <main id="main" ref=${main} tabindex="-1"><${Boundary} place=${place}><${Page} place=${place} /></></main>`;
+    <main id="main" ref=${main} tabindex="-1"><${Boundary} place=${place} help=${HELP}><${Page} place=${place} /></></main>`;
 }
 
 function Login({ takesToken }) {
@@ -161,12 +149,6 @@ function App() {
     : null;
 }
 
-// Links within the console change the page without loading it anew.
-document.addEventListener("click", (event) => {
-  const link = event.target.closest?.("a[href^='/console']");
-  if (!link || event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
-  event.preventDefault();
-  go(link.getAttribute("href"));
-});
+followLinks("a[href^='/console']");
 
 render(html`<${App} />`, document.getElementById("app"));

@@ -10,17 +10,15 @@
 //! **What a page of another site can do.** Nothing: a request has to carry a header that a browser lets only this console's pages send,
 //! its `Origin` has to be this host's, and the cookie is `SameSite=Strict`. The `Content-Security-Policy` allows no script but the console's own.
 
-mod assets;
-mod headers;
 mod session;
 #[cfg(test)]
 mod tests;
 
 pub use session::{LINK, SESSION};
 
-use assets::Assets;
 use axum::{
     Json, Router,
+    body::Bytes,
     extract::{Request, State, rejection::JsonRejection},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     middleware::{Next, from_fn, from_fn_with_state},
@@ -28,6 +26,7 @@ use axum::{
     routing::get,
 };
 use http_api::refusal;
+use pages::Pages;
 use serde::Serialize;
 use session::{Credentials, Sessions};
 use std::{collections::BTreeMap, io, sync::Arc, time::SystemTime};
@@ -87,20 +86,37 @@ impl Console {
 
     /// Serves the pages under `/console/`, and this API under `/api/` to whoever has logged in.
     pub fn router(self, api: Router) -> Router {
-        let assets = Arc::new(Assets::new(&explained(&self.settings.codes)));
+        let files = Pages::new(files().into_iter().chain([("codes.json", explained(&self.settings.codes).into())]));
         let console = Arc::new(self);
         let api = api.layer(from_fn_with_state(console.clone(), require_session));
         let of_session = get(show_session).post(log_in).delete(log_out).with_state(console);
         let for_pages =
             Router::new().nest("/api", api).route("/console/session", of_session).layer(from_fn(of_own_pages));
-        let pages = Router::new()
+        let pages = files
+            .router("/console/", "/console")
             .route("/", get(async || Redirect::temporary("/console/")))
-            .route("/console", get(async || Redirect::permanent("/console/")))
-            .route("/console/", get(assets::page))
-            .route("/console/{*path}", get(assets::file))
-            .with_state(assets);
-        for_pages.merge(pages).layer(from_fn(headers::add))
+            .route("/console", get(async || Redirect::permanent("/console/")));
+        for_pages.merge(pages).layer(from_fn(pages::with_headers))
     }
+}
+
+/// The files of the pages.
+fn files() -> impl IntoIterator<Item = (&'static str, Bytes)> {
+    pages::files![
+        "actions.js"
+        "api.js"
+        "app.js"
+        "bulk.js"
+        "console.css"
+        "graph.js"
+        "index.html"
+        "list.js"
+        "overview.js"
+        "parts.js"
+        "task.js"
+        "timeline.js"
+        "workflows.js"
+    ]
 }
 
 /// What the pages are told about a session.

@@ -220,12 +220,13 @@ async fn page_is_at_every_address_without_a_dot_and_files_are_known_by_their_tag
     assert_eq!(get("/", &[]).await.0.headers["location"], "/console/");
 }
 
-/// Every file of the folder is served, so no page asks for one that the program lacks.
+/// Every file of the folders is served, so no page asks for one that the program lacks.
 #[tokio::test]
-async fn every_file_of_the_folder_is_served() {
+async fn every_file_of_the_folders_is_served() {
     let (router, _) = console(None, false);
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("assets");
-    let mut folders = vec![folder.clone()];
+    let shared = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let roots = [shared.join("console/assets"), shared.join("pages/assets")];
+    let mut folders = roots.to_vec();
     let mut found = 0;
     while let Some(next) = folders.pop() {
         for entry in std::fs::read_dir(next).unwrap() {
@@ -235,7 +236,8 @@ async fn every_file_of_the_folder_is_served() {
                 continue;
             }
             found += 1;
-            let request = format!("GET /console/{}", path.strip_prefix(&folder).unwrap().display());
+            let name = roots.iter().find_map(|root| path.strip_prefix(root).ok()).unwrap();
+            let request = format!("GET /console/{}", name.display());
             let (answer, text) = send(&router, &request, &[], "").await;
             assert_eq!((answer.status.as_u16(), text), (200, std::fs::read_to_string(&path).unwrap()), "{request}");
         }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use stepwell::{
-    TaskId, Timestamp,
+    CorrelationId, TaskId, Timestamp,
     core::{
         record::{AttemptRecord, Failure, Outcome, Refusal, StepRecord},
         snapshot::TaskSnapshot,
@@ -22,6 +22,9 @@ pub struct Details<'a> {
     workflow: &'a str,
     status: TaskStatus,
     started_at: Timestamp,
+    /// What the caller of its start called it: every log line of its steps has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    correlation_id: Option<&'a str>,
     completed_at: Option<Timestamp>,
     total_duration_ms: Option<u64>,
     steps: Vec<StepDetails<'a>>,
@@ -100,6 +103,7 @@ impl<'a> Details<'a> {
             workflow: &task.workflow,
             status: snapshot.status(),
             started_at: task.created_at,
+            correlation_id: task.correlation_id.as_ref().map(CorrelationId::as_str),
             completed_at,
             total_duration_ms: completed_at.map(|end| millis(task.created_at, end)),
             // Both lists are in the plan's order.

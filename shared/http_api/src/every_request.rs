@@ -2,7 +2,7 @@
 
 use crate::{
     error::{Cause, CommonError},
-    request::RequestId,
+    request::{CORRELATION_ID, RequestId, named},
     wait::Wait,
 };
 use axum::{
@@ -14,7 +14,7 @@ use axum::{
 };
 use futures::FutureExt;
 use std::{panic::AssertUnwindSafe, time::Duration};
-use stepwell::TaskId;
+use stepwell::{CorrelationId, TaskId};
 use tokio::time::Instant;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -47,9 +47,10 @@ async fn within(limit: Duration, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let (mut parts, body) = request.into_parts();
     // A route that knows no wait ignores it, and one that does refuses an invalid one.
-    let limit = Wait::asked(&parts).map_or(limit, |wait| limit.max(wait + AFTER_WAIT));
+    let limit = Wait::asked(&parts).ok().flatten().map_or(limit, |wait| limit.max(wait + AFTER_WAIT));
     let answer_by = started + limit;
     parts.extensions.insert(AnswerBy(answer_by));
+    let correlation_id = named(&parts.headers);
     let request = Request::from_parts(parts, body);
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
@@ -70,6 +71,7 @@ async fn within(limit: Duration, request: Request, next: Next) -> Response {
         route: route.as_ref().map_or("none", MatchedPath::as_str),
         task_id: task_id.or_else(|| response.extensions().get::<TaskId>().copied()),
         request_id: request_id.as_deref(),
+        correlation_id: correlation_id.as_ref().map(CorrelationId::as_str),
         elapsed: started.elapsed(),
     };
     line.write(&response);
@@ -78,6 +80,9 @@ async fn within(limit: Duration, request: Request, next: Next) -> Response {
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     if let Some(id) = request_id.and_then(|id| HeaderValue::try_from(id).ok()) {
         headers.insert(REQUEST_ID, id);
+    }
+    if let Some(id) = correlation_id.and_then(|id| HeaderValue::try_from(id.as_str()).ok()) {
+        headers.insert(CORRELATION_ID, id);
     }
     response
 }
@@ -88,18 +93,22 @@ struct RequestLog<'a> {
     route: &'a str,
     task_id: Option<TaskId>,
     request_id: Option<&'a str>,
+    /// As the caller names it; otherwise what follows has the request's id.
+    correlation_id: Option<&'a str>,
     elapsed: Duration,
 }
 
 impl RequestLog<'_> {
     fn write(&self, response: &Response) {
-        let Self { method, route, task_id, request_id, elapsed } = *self;
+        let Self { method, route, task_id, request_id, correlation_id, elapsed } = *self;
         let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         let status = response.status().as_u16();
         let task_id = task_id.map(tracing::field::display);
         match response.extensions().get::<Cause>() {
-            None => tracing::info!(method, route, status, ms, task_id, request_id, "request"),
-            Some(Cause(cause)) => tracing::error!(method, route, status, ms, task_id, request_id, cause, "request"),
+            None => tracing::info!(method, route, status, ms, task_id, request_id, correlation_id, "request"),
+            Some(Cause(cause)) => {
+                tracing::error!(method, route, status, ms, task_id, request_id, correlation_id, cause, "request");
+            }
         }
     }
 }

@@ -197,6 +197,12 @@ impl Operation<'_> {
         self
     }
 
+    /// Answers without a body.
+    pub fn answers_nothing(mut self, status: u16, description: &str) -> Self {
+        *self.response(status) = json!({"description": description});
+        self
+    }
+
     /// Sends this header with the answer.
     pub fn answers_header(mut self, status: u16, name: &str, schema: Value, description: &str) -> Self {
         self.response(status)["headers"][name] = json!({"description": description, "schema": schema});
@@ -262,7 +268,7 @@ impl Contract {
         Self { document: serde_json::from_str(document).unwrap(), validators: Mutex::default() }
     }
 
-    /// Checks that the document describes an answer: its operation, its status, its media type, and if that is JSON, its body. Paths that
+    /// Checks that the document describes an answer: its operation, its status, its media type or that it has none, and if that is JSON, its body. Paths that
     /// the document does not have are no operations, and have to be refused.
     ///
     /// # Panics
@@ -285,6 +291,9 @@ impl Contract {
         };
         let Some(response) = self.document.pointer(&pointer) else { panic!("{}, which is not described", what()) };
         let media_type = media_type.split(';').next().unwrap_or_default();
+        if response["content"].is_null() {
+            return assert!(media_type.is_empty() && body.is_empty(), "{}, which is described without a body", what());
+        }
         assert!(!response["content"][media_type].is_null(), "{}, a media type that is not described", what());
         if media_type != "application/json" {
             return;

@@ -3,14 +3,44 @@
 use crate::CommonError;
 use axum::{
     extract::{FromRequestParts, Query},
-    http::{HeaderMap, request::Parts},
+    http::{HeaderMap, HeaderName, request::Parts},
 };
 use std::{convert::Infallible, net::IpAddr};
-use stepwell::{IdempotencyKey, NotAKey};
+use stepwell::{CorrelationId, IdempotencyKey, NotAKey};
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The host's id of the request. All log lines about the request have it.
 #[derive(Clone, Debug)]
 pub struct RequestId(pub String);
+
+/// The header by which a caller names what it does.
+pub(crate) const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
+
+/// The name that a request's caller has for what it does: the header `X-Correlation-ID`, or else the id of the trace that the header `traceparent`
+/// names (W3C Trace Context: `00-`, 32 hexadecimal digits, and more). What is no such name counts as none, because a proxy in between may have
+/// written it, and a purchase must not fail for that.
+pub(crate) fn named(headers: &HeaderMap) -> Option<CorrelationId> {
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let traced = || {
+        let trace = text(TRACEPARENT)?.split('-').nth(1)?;
+        (trace.len() == 32 && trace.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(trace)
+    };
+    text(CORRELATION_ID).and_then(CorrelationId::new).or_else(|| traced().and_then(CorrelationId::new))
+}
+
+/// What a request and all that follows from it is called in the log: as its caller [names](named) it, or else the request's id.
+#[derive(Clone, Debug)]
+pub struct Correlation(pub Option<CorrelationId>);
+
+impl<S: Sync> FromRequestParts<S> for Correlation {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let of_request = || parts.extensions.get().and_then(|RequestId(id)| CorrelationId::new(id));
+        Ok(Self(named(&parts.headers).or_else(of_request)))
+    }
+}
 
 /// The caller that the host has authenticated. A client cannot set it.
 #[derive(Clone, Debug)]
@@ -60,6 +90,27 @@ pub fn query_fields(request: &Parts) -> Vec<(String, String)> {
 mod tests {
     use super::*;
     use axum::http::Request;
+    use test_case::test_case;
+
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    /// 65 characters.
+    const LONG: &str = "0123456789012345678901234567890123456789012345678901234567890123x";
+
+    #[test_case(&[("x-correlation-id", "order-17"), ("traceparent", TRACE)] => Some("order-17".to_owned()))]
+    #[test_case(&[("traceparent", TRACE)] => Some("4bf92f3577b34da6a3ce929d0e0e4736".to_owned()))]
+    #[test_case(&[("x-correlation-id", "two words"), ("traceparent", TRACE)] => Some("4bf92f3577b34da6a3ce929d0e0e4736".to_owned()))]
+    #[test_case(&[("x-correlation-id", LONG)] => Some("the-request".to_owned()); "too long")]
+    #[test_case(&[("traceparent", "00-short-01")] => Some("the-request".to_owned()))]
+    #[test_case(&[] => Some("the-request".to_owned()))]
+    #[tokio::test]
+    async fn request_is_called_as_its_caller_names_it(headers: &[(&str, &str)]) -> Option<String> {
+        let request = headers.iter().fold(Request::get("/"), |request, (name, value)| request.header(*name, *value));
+        let (mut parts, ()) = request.body(()).unwrap().into_parts();
+        parts.extensions.insert(RequestId("the-request".to_owned()));
+        let Correlation(id) = Correlation::from_request_parts(&mut parts, &()).await.unwrap();
+        id.map(|id| id.as_str().to_owned())
+    }
 
     #[test]
     fn query_is_read_from_the_url_unless_the_host_has_taken_it_out() {

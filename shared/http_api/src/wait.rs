@@ -25,17 +25,25 @@ impl Wait {
     /// The longest wait. A gateway in front of the API usually ends a request after 30 s.
     pub const MAX_SECONDS: u64 = 25;
 
+    /// How long the client of this request is willing to wait, or `otherwise` where it does not say.
+    ///
+    /// # Errors
+    /// The field is no such number.
+    pub fn of(request: &Parts, otherwise: Duration) -> Result<Self, CommonError> {
+        Ok(Self { until: Instant::now() + Self::asked(request)?.unwrap_or(otherwise) })
+    }
+
     /// Whether the client is willing to wait at all.
     pub fn is_asked(self) -> bool {
         self.until > Instant::now()
     }
 
-    /// How long this request is to wait.
-    pub(crate) fn asked(request: &Parts) -> Result<Duration, CommonError> {
+    /// How long this request is to wait, if it says so.
+    pub(crate) fn asked(request: &Parts) -> Result<Option<Duration>, CommonError> {
         let mut fields = query_fields(request).into_iter().filter(|(name, _)| name == FIELD);
-        let Some((_, text)) = fields.next() else { return Ok(Duration::ZERO) };
+        let Some((_, text)) = fields.next() else { return Ok(None) };
         let seconds = text.parse().ok().filter(|seconds| *seconds <= Self::MAX_SECONDS && fields.next().is_none());
-        seconds.map(Duration::from_secs).ok_or_else(|| {
+        seconds.map(Duration::from_secs).map(Some).ok_or_else(|| {
             let expected = format!("has to be one whole number of seconds from 0 to {}", Self::MAX_SECONDS);
             CommonError::field(pointer("", FIELD), expected)
         })
@@ -72,7 +80,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Wait {
     type Rejection = CommonError;
 
     async fn from_request_parts(request: &mut Parts, _: &S) -> Result<Self, CommonError> {
-        Ok(Self { until: Instant::now() + Self::asked(request)? })
+        Self::of(request, Duration::ZERO)
     }
 }
 

@@ -156,7 +156,7 @@ pub use core::{
     bulk::{BulkAction, BulkId, BulkRecord, BulkState, Pace},
     codes::ErrorCode,
     filter::{Before, Cursor, Filter, NotACursor, StepFilter},
-    id::{IdempotencyKey, NotAKey, NotATaskId, TaskId},
+    id::{CorrelationId, IdempotencyKey, NotAKey, NotATaskId, TaskId},
     rerun::NotRerun,
     search::SearchValue,
     timestamp::{NotATimestamp, Timestamp},

@@ -98,7 +98,7 @@ pub async fn settle_first(store: &impl Store, settlement: Settlement) -> Result<
     {
         return Ok(Settled::Refused(item));
     }
-    Ok(Settled::Written(settlement.then))
+    Ok(Settled::Written { left: settlement.then, completed: false })
 }
 
 /// A message as received from a queue.

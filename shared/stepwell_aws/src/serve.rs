@@ -17,8 +17,8 @@ use stepwell::{
         breaker::ServiceBreaker,
         bulk::{BULK_REPORT, BulkReport, BulkRunner},
         dead_letters::DeadLetters,
-        timer_feeder::{FEEDER_REPORT, FeederReport, TimerFeeder},
-        watchdog::{RUN_REPORT, RunBudget, Watchdog, WatchdogReport},
+        timer_feeder::TimerFeeder,
+        watchdog::{RunBudget, Watchdog},
         worker::{Invocation, Worker},
     },
 };
@@ -65,8 +65,6 @@ pub async fn serve_watchdog() -> Result<(), ServeError> {
         let budget = RunBudget { until: System.now() + time, tasks: usize::MAX };
         let inspections = async {
             let report = watchdog.run(budget).await?;
-            let WatchdogReport { inspected, sent, advanced, failed, newer, unfinished } = report;
-            tracing::info!(inspected, sent, advanced, failed, newer, unfinished, "{RUN_REPORT}");
             watchdog.count_needs_person(budget.until).await;
             Ok::<_, ServeError>(report)
         };
@@ -98,8 +96,6 @@ pub async fn serve_timer_feeder() -> Result<(), ServeError> {
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
         let time = invocation(&event.context).time_left(&System).saturating_sub(WATCHDOG_RESERVE);
         let report = feeder.run(RunBudget { until: System.now() + time, tasks: usize::MAX }).await?;
-        let FeederReport { fed, failed, newer, unfinished } = report;
-        tracing::info!(fed, failed, newer, unfinished, "{FEEDER_REPORT}");
         Ok::<_, ServeError>(report)
     }))
     .await
@@ -178,13 +174,17 @@ fn invocation(context: &lambda_runtime::Context) -> Invocation {
 
 /// Initialises logging: JSON lines on standard output, which CloudWatch collects. [`telemetry`] says what a line
 /// has. Lambda's request id, which the audit trail keeps for each attempt, is its `requestId`. `RUST_LOG` sets the level for all
-/// modules (`info`) or by module (`warn,stepwell=debug`); the default is `info`.
+/// modules (`info`) or by module (`warn,stepwell=debug`); the default is `info`. `STEPWELL_METRICS` is the namespace of the metrics that CloudWatch
+/// makes of the lines; without it there are none.
 pub fn init_logging() {
     let wanted = std::env::var("RUST_LOG").unwrap_or_default();
     let targets = wanted.parse().unwrap_or_else(|_| Targets::new());
     let targets = if wanted.is_empty() { targets.with_default(tracing::Level::INFO) } else { targets };
     // It fails only if a subscriber is set already, and that one should stay.
-    let _ = tracing_subscriber::registry().with(targets).with(telemetry::log_lines(std::io::stdout)).try_init();
+    let namespace = std::env::var("STEPWELL_METRICS").ok().filter(|namespace| !namespace.is_empty());
+    let lines = telemetry::log_lines(std::io::stdout, namespace);
+    let _ = tracing_subscriber::registry().with(targets).with(lines).try_init();
+    tracing::info!("process started");
 }
 
 #[cfg(test)]

@@ -23,6 +23,24 @@ impl Fields {
         self.0.iter().filter(|(name, _)| !names.contains(name)).map(|(name, value)| (*name, value))
     }
 
+    /// The text of a field.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.as_str()
+    }
+
+    /// The number of a field, where `true` is 1.
+    pub(crate) fn number(&self, name: &str) -> Option<f64> {
+        match self.0.get(name)? {
+            Value::Bool(is_so) => Some(f64::from(u8::from(*is_so))),
+            value => value.as_f64(),
+        }
+    }
+
+    /// Adds a field, unless it is there.
+    pub(crate) fn add(&mut self, name: &'static str, value: impl FnOnce() -> Value) {
+        self.0.entry(name).or_insert_with(value);
+    }
+
     fn set(&mut self, field: &Field, value: impl Into<Value>) {
         // A field that a macro writes as `r#type` is called `type`.
         let name = field.name();

@@ -1,4 +1,4 @@
-//! What a host of Stepwell tells while it runs. Both hosts, Lambda and one machine, write the same log lines.
+//! What a host of Stepwell tells while it runs. Both hosts, Lambda and one machine, write the same log lines, and their metrics are made of these.
 //!
 //! A line is one JSON object: `timestamp`, `level`, `message`, and the fields of the event and of the spans around it, each at the top level and
 //! each once. The engine opens a span for each delivery of a message. So every line that the delivery's own thread writes meanwhile, in whatever
@@ -6,12 +6,15 @@
 //! of its own, as of a blocking call, has no span, and neither has a host whose log level silences the target `stepwell`.
 
 mod fields;
+mod metrics;
+
+pub use metrics::{Kind, METRICS, Metric};
 
 use fields::Fields;
 use serde::ser::{SerializeMap, Serializer};
-use std::io::Write;
+use std::{io::Write, time::UNIX_EPOCH};
 use tracing::{
-    Event, Subscriber,
+    Event, Metadata, Subscriber,
     span::{Attributes, Id, Record},
 };
 use tracing_subscriber::{
@@ -27,22 +30,44 @@ use tracing_subscriber::{
 
 /// Makes the layer that writes the lines.
 ///
+/// With a `namespace`, each line of which [metrics](METRICS) are made also says so to CloudWatch, in the embedded metric format.
+///
 /// A span's field that an inner span or the event has as well is the inner one's: many JSON readers take the last of two fields of one name, and
 /// some the first.
-pub fn log_lines<S, W>(writer: W) -> impl Layer<S>
+pub fn log_lines<S, W>(writer: W, namespace: Option<String>) -> impl Layer<S>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
     W: for<'writer> MakeWriter<'writer> + 'static,
 {
-    LogLines(writer)
+    OfEvents(move |metadata: &'static Metadata<'static>, mut fields: Fields| {
+        if let Some(namespace) = &namespace {
+            let since = std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            metrics::embed(&mut fields, namespace, u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        }
+        if let Ok(mut line) = line(metadata.level().as_str(), metadata.target(), fields) {
+            line.push(b'\n');
+            // Nobody is left to be told that a log cannot be written.
+            let _ = writer.make_writer_for(metadata).write_all(&line);
+        }
+    })
 }
 
-struct LogLines<W>(W);
-
-impl<S, W> Layer<S> for LogLines<W>
+/// Makes the layer that tells `record` what each line adds to which of the [metrics](METRICS), with the values of its dimensions, whether the
+/// line is written or not.
+pub fn samples<S>(record: impl Fn(&'static Metric, &[&str], f64) + 'static) -> impl Layer<S>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
-    W: for<'writer> MakeWriter<'writer> + 'static,
+{
+    OfEvents(move |_: &'static Metadata<'static>, fields: Fields| metrics::record(&fields, &record))
+}
+
+/// Gives each event to a function, with the fields of the spans around it. Two of these layers note the same fields in a span.
+struct OfEvents<F>(F);
+
+impl<S, F> Layer<S> for OfEvents<F>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    F: Fn(&'static Metadata<'static>, Fields) + 'static,
 {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
@@ -66,12 +91,7 @@ where
             }
         }
         event.record(&mut fields);
-        let metadata = event.metadata();
-        if let Ok(mut line) = line(metadata.level().as_str(), metadata.target(), fields) {
-            line.push(b'\n');
-            // Nobody is left to be told that a log cannot be written.
-            let _ = self.0.make_writer_for(metadata).write_all(&line);
-        }
+        (self.0)(event.metadata(), fields);
     }
 }
 

@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
-use serde_json::{Map, Value, json};
-use std::{
-    collections::BTreeSet,
-    io,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+mod captured;
+
+use captured::Written;
+use serde_json::{Value, json};
+use std::{collections::BTreeSet, io, time::Duration};
 use stepwell::{
     Context, Step, StepContext, StepError, Workflow, permanent, retryable,
     testing::{Harness, StepFault},
@@ -16,49 +14,17 @@ use stepwell::{
 use tracing::{Span, field::Empty, subscriber::DefaultGuard};
 use tracing_subscriber::{filter::LevelFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
-/// The lines so far.
-#[derive(Clone, Default)]
-struct Written(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Written {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Written {
-    /// Collects the lines of this thread while the guard lives.
-    fn new() -> (Self, DefaultGuard) {
-        let written = Self::default();
-        let writer = written.clone();
-        let lines = telemetry::log_lines(move || writer.clone());
-        (written, tracing_subscriber::registry().with(LevelFilter::INFO).with(lines).set_default())
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-
-    /// The lines without their times.
-    fn lines(&self) -> Vec<Map<String, Value>> {
-        let read = |line: &str| {
-            let mut line: Map<String, Value> =
-                serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
-            assert!(line.remove("timestamp").unwrap().as_str().unwrap().ends_with('Z'), "{line:?}");
-            line
-        };
-        self.text().lines().map(read).collect()
-    }
+/// Collects the lines of this thread while the guard lives.
+fn lines() -> (Written, DefaultGuard) {
+    let written = Written::default();
+    let writer = written.clone();
+    let lines = telemetry::log_lines(move || writer.clone(), None);
+    (written, tracing_subscriber::registry().with(LevelFilter::INFO).with(lines).set_default())
 }
 
 #[test]
 fn line_has_the_fields_of_its_event_and_of_the_spans_around_it_each_once() {
-    let (written, _guard) = Written::new();
+    let (written, _guard) = lines();
     let outer = tracing::info_span!("outer", task_id = "t", step = "outer", attempt = Empty);
     outer.in_scope(|| {
         Span::current().record("attempt", 2);
@@ -120,7 +86,7 @@ impl Step for Talks {
 /// Also those of a handler, and while others are delivered beside it. One line tells the outcome of an attempt.
 #[tokio::test(start_paused = true)]
 async fn every_line_of_a_delivery_says_of_which_attempt_it_is() {
-    let (written, _guard) = Written::new();
+    let (written, _guard) = lines();
     let harness = Harness::new(Workflow::from_yaml(WORKFLOW).unwrap()).with_all(Talks);
     harness.fail("pay", [StepFault::Error(retryable("BANK_BUSY", "call again")), StepFault::Panic]);
     let [task, other] = [harness.start(&json!({})).await.unwrap(), harness.start(&json!({})).await.unwrap()];

@@ -45,7 +45,14 @@ impl Case {
     /// The task at its start; `None` for steps without a task.
     pub(super) fn start(&self) -> Option<NewTask<'_>> {
         let (workflow, context) = ("shop/checkout@1.2.0".to_owned(), self.context);
-        self.plan.as_ref().map(|plan| NewTask { id: self.task(), workflow, context, plan, created_at: START })
+        self.plan.as_ref().map(|plan| NewTask {
+            correlation_id: None,
+            id: self.task(),
+            workflow,
+            context,
+            plan,
+            created_at: START,
+        })
     }
 }
 

@@ -5,7 +5,9 @@ mod bad_input;
 mod brakes;
 mod outages;
 mod promises;
+mod quote;
 mod requests;
+mod shop_pages;
 mod standing;
 mod table;
 mod waiting;
@@ -17,7 +19,7 @@ use axum::{
     http::{HeaderMap, Request, request},
 };
 use checkout::{
-    CardTokens,
+    CardTokens, Pricing,
     testing::{MemoryShop, steps},
 };
 use http_api::TaskKeys;
@@ -100,7 +102,10 @@ impl Api {
     }
 
     pub(crate) fn router(&self) -> Router {
-        let make = || crate::router(self.harness.client(), self.shop.clone(), keys(), self.limits).unwrap();
+        let make = || {
+            crate::router(self.harness.client(), self.shop.clone(), keys(), self.limits, Pricing::standard().unwrap())
+                .unwrap()
+        };
         self.router.get_or_init(make).clone()
     }
 

@@ -72,6 +72,25 @@ async fn idempotency_key_belongs_to_its_caller() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn checkout_is_called_in_the_log_as_its_caller_calls_it() {
+    let api = Api::new();
+    let called = async |named: Option<&str>| {
+        let request = Request::post("/checkout").header("Idempotency-Key", named.unwrap_or("none"));
+        let request = request.extension(http_api::RequestId("request-1".to_owned()));
+        let request = named.into_iter().fold(request, |request, name| request.header("X-Correlation-ID", name));
+        let answer = api.send_as_it_is(request, &[], good().to_string()).await;
+        let id: TaskId = answer.body()["task_id"].as_str().unwrap().parse().unwrap();
+        let snapshot = api.harness.snapshot(id).await.unwrap();
+        let kept = snapshot.task.correlation_id.map(|id| id.as_str().to_owned());
+        let told = answer.headers.get("x-correlation-id").map(|id| id.to_str().unwrap().to_owned());
+        (kept, told, api.get(&url("/workflow_details", &id.to_string())).await.body()["correlation_id"].clone())
+    };
+    let name = || Some("basket-7".to_owned());
+    assert_eq!(called(Some("basket-7")).await, (name(), name(), json!("basket-7")));
+    assert_eq!(called(None).await, (Some("request-1".to_owned()), None, json!("request-1")));
+}
+
+#[tokio::test(start_paused = true)]
 async fn repeated_request_reads_the_status_of_its_checkout() {
     let api = Api::new();
     let start = async || api.with_key("k", good().to_string()).await;
@@ -371,7 +390,7 @@ async fn unknown_id_is_not_found(method: &str, prefix: &str) {
     }
 }
 
-#[test_case("GET", "/", 404, "")]
+#[test_case("GET", "/none", 404, "")]
 #[test_case("DELETE", "/products", 405, "GET,HEAD")]
 #[tokio::test]
 async fn unknown_path_or_method_is_refused(method: &str, path: &str, status: u16, allowed: &str) {
@@ -423,7 +442,8 @@ async fn catalogue_is_shown_page_by_page() {
 async fn catalogue_is_read_once_in_ten_seconds_and_outlives_an_outage() {
     let api = Api::new();
     let (shop, outage) = (MemoryShop::selling([product(1), product(2)]), StoreError::Failed("timeout".to_owned()));
-    let router = crate::router(api.harness.client(), shop.clone(), keys(), NO_LIMITS).unwrap();
+    let router =
+        crate::router(api.harness.client(), shop.clone(), keys(), NO_LIMITS, Pricing::standard().unwrap()).unwrap();
     let first = async || {
         let answer = router.clone().oneshot(Request::get("/products").body(Body::empty()).unwrap()).await.unwrap();
         let (parts, body) = answer.into_parts();

@@ -75,9 +75,9 @@ async fn status_follows_a_checkout_to_its_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn completed_checkout_says_that_its_email_could_not_be_sent() {
+async fn confirmation_that_could_not_be_sent_is_sent_again_for_its_customer() {
     let api = Api::new();
-    api.harness.fail("send_confirmation", [declined()]);
+    api.harness.fail("send_confirmation", [StepFault::Error(permanent("MAIL_UNKNOWN_ERROR", "not verified"))]);
     let id = api.started().await;
     api.harness.run(id).await.unwrap();
     let status = api.status(id).await;
@@ -85,15 +85,32 @@ async fn completed_checkout_says_that_its_email_could_not_be_sent() {
     let warning = json!({
         "step": "send_confirmation",
         "message": "We could not send the confirmation e-mail. Your order stands all the same.",
+        "retry_url": url("/retry_checkout", &id),
     });
     assert_eq!(status["warnings"], json!([warning]));
+    let card = api.retry_with(id, r#"{"payment_info": {"token": "test_success_mastercard"}}"#).await;
+    assert_eq!(card.refusal(), (409, "This checkout is paid; it needs no other card".to_owned()));
+    let sent = api.harness.sent().len();
+    assert_eq!(api.retry(id).await.status, 202);
+    assert_eq!(api.notified_steps()[sent..], ["send_confirmation"]);
+    assert_eq!(api.retry(id).await.status, 409, "it is on its way");
+    api.harness.run(id).await.unwrap();
+    let status = api.status(id).await;
+    assert_eq!((&status["status"], &status["warnings"]), (&json!("completed"), &Value::Null));
+    assert_eq!(api.retry(id).await.status, 409, "it was sent");
+}
+
+/// An address that takes no e-mail takes none the next time.
+#[tokio::test(start_paused = true)]
+async fn confirmation_is_not_sent_again_where_that_cannot_help() {
+    let api = Api::new();
+    api.harness.fail("send_confirmation", [StepFault::Error(permanent("INVALID_EMAIL", "no address"))]);
+    let id = api.started().await;
+    api.harness.run(id).await.unwrap();
+    assert_eq!(api.status(id).await["warnings"][0]["retry_url"], Value::Null);
     let refusal = api.retry(id).await;
-    assert_eq!(
-        (refusal.status, api.harness.snapshot(id).await.unwrap().task.actions.len()),
-        (409, 0),
-        "{}",
-        refusal.text
-    );
+    let actions = api.harness.snapshot(id).await.unwrap().task.actions.len();
+    assert_eq!((refusal.status, actions), (409, 0), "{}", refusal.text);
 }
 
 /// The customer reads the text that was written for them, and may retry until compensation begins.

@@ -3,6 +3,7 @@
 mod actions;
 mod analytics;
 mod bulk;
+mod events;
 mod health;
 mod looking;
 mod rerunning;
@@ -160,7 +161,8 @@ impl Api {
 fn routes(id: TaskId) -> Vec<(&'static str, String)> {
     let acts = ["redrive", "run-now", "rerun", "cancel", "compensate", "resolve", "steps/pay/resolve"];
     let of_task = acts.iter().map(|act| ("POST", format!("/tasks/{id}/{act}")));
-    let others = [("GET", "/tasks".to_owned()), ("GET", format!("/tasks/{id}"))];
+    let others =
+        [("GET", "/tasks".to_owned()), ("GET", format!("/tasks/{id}")), ("GET", format!("/tasks/{id}/events"))];
     let of_bulk = ["", "/results", "/stop"].map(|of| {
         let method = if of == "/stop" { "POST" } else { "GET" };
         (method, format!("/tasks/bulk/{UNKNOWN}{of}"))

@@ -26,6 +26,9 @@ pub(super) const OPERATOR: HeaderName = HeaderName::from_static("x-operator");
 /// The header by which a repeated request takes effect once.
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
+/// The header by which a client says which event it has seen last.
+pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
 /// The seconds before a question is asked again.
 const PAUSES: [u64; 3] = [1, 2, 4];
 
@@ -71,6 +74,7 @@ impl Token {
 
 /// An answer of the API.
 pub(super) struct Answer {
+    status: StatusCode,
     /// The JSON as it came, because a result's numbers are kept to the digit.
     pub(super) text: String,
 }
@@ -80,6 +84,23 @@ impl Answer {
     /// It is not what was asked for.
     pub(super) fn read<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Failure> {
         read(&self.text)
+    }
+}
+
+/// A task as it was told, and the id of that event.
+pub(super) struct Event {
+    id: String,
+    /// The task, as JSON.
+    pub(super) task: String,
+}
+
+impl Event {
+    /// Reads the event of an answer that has one at most.
+    fn in_stream(text: &str) -> Option<Self> {
+        let of = |name: &'static str| text.lines().filter_map(move |line| line.strip_prefix(name));
+        // In JSON a line break stands between its parts only.
+        let task = of("data: ").collect::<Vec<_>>().join(" ");
+        Some(Self { id: of("id: ").next()?.to_owned(), task })
     }
 }
 
@@ -99,6 +120,7 @@ pub(super) struct Exchange {
     pub(super) status: StatusCode,
     /// The seconds after which it may be asked again, if it says so.
     pub(super) retry_after: Option<u64>,
+    pub(super) content_type: Option<HeaderValue>,
     pub(super) text: String,
 }
 
@@ -135,8 +157,30 @@ impl Api {
 
     /// Asks, and again after a pause where the answer is lost or put off, so that one lost answer does not end a long look.
     pub(super) async fn get(&self, path: &[&str], query: &[(&str, String)]) -> Result<Answer, Failure> {
+        self.get_with(path, query, HeaderMap::new()).await
+    }
+
+    /// Waits until a task is another than in the event that was seen last; `None` once nothing follows by itself.
+    pub(super) async fn next_event(&self, task: &str, seen: Option<&Event>) -> Result<Option<Event>, Failure> {
+        let id = seen.and_then(|event| HeaderValue::from_str(&event.id).ok());
+        let headers = HeaderMap::from_iter(id.map(|id| (LAST_EVENT_ID, id)));
+        loop {
+            let answer = self.get_with(&["tasks", task, "events"], &[], headers.clone()).await?;
+            if answer.status == StatusCode::NO_CONTENT {
+                return Ok(None);
+            }
+            match Event::in_stream(&answer.text) {
+                Some(event) if seen.is_none_or(|seen| seen.id != event.id) => return Ok(Some(event)),
+                // Something in between has not passed on what was seen.
+                Some(_) => sleep(Duration::from_secs(1)).await,
+                None => {}
+            }
+        }
+    }
+
+    async fn get_with(&self, path: &[&str], query: &[(&str, String)], headers: HeaderMap) -> Result<Answer, Failure> {
         for pause in PAUSES {
-            match self.ask(Method::GET, path, query, None, None).await {
+            match self.ask(Method::GET, path, query, None, headers.clone()).await {
                 Err(failure) if failure.passes => {
                     let pause = failure.retry_after.map_or(pause, |wait| wait.clamp(pause, LONGEST_PAUSE));
                     say(format_args!("{failure}. Asking again in {pause} s"));
@@ -145,11 +189,11 @@ impl Api {
                 answered => return answered,
             }
         }
-        self.ask(Method::GET, path, query, None, None).await
+        self.ask(Method::GET, path, query, None, headers).await
     }
 
     pub(super) async fn post(&self, path: &[&str], body: String) -> Result<Answer, Failure> {
-        self.ask(Method::POST, path, &[], Some(body), None).await
+        self.ask(Method::POST, path, &[], Some(body), HeaderMap::new()).await
     }
 
     /// Asks with a body, which changes nothing.
@@ -160,11 +204,12 @@ impl Api {
 
     /// Sends a request with an idempotency key, and again if no answer comes: it takes effect once.
     pub(super) async fn post_once(&self, path: &[&str], body: String) -> Result<Answer, Failure> {
-        let key = Uuid::new_v4().to_string();
-        let first = self.ask(Method::POST, path, &[], Some(body.clone()), Some(&key)).await;
+        let key = HeaderValue::from_str(&Uuid::new_v4().to_string()).ok();
+        let headers = HeaderMap::from_iter(key.map(|key| (IDEMPOTENCY_KEY, key)));
+        let first = self.ask(Method::POST, path, &[], Some(body.clone()), headers.clone()).await;
         match first {
             Err(failure) if failure.kind == Kind::NoAnswer => {
-                self.ask(Method::POST, path, &[], Some(body), Some(&key)).await
+                self.ask(Method::POST, path, &[], Some(body), headers).await
             }
             answered => answered,
         }
@@ -183,7 +228,7 @@ impl Api {
         path: &[&str],
         query: &[(&str, String)],
         body: Option<String>,
-        key: Option<&str>,
+        headers: HeaderMap,
     ) -> Result<Answer, Failure> {
         let mut target = String::new();
         for segment in path {
@@ -194,7 +239,7 @@ impl Api {
             // A text can always be written to.
             let _ = write!(target, "{mark}{name}={}", utf8_percent_encode(value, RESERVED));
         }
-        self.send(method, &target, body, key).await
+        self.send(method, &target, body, headers).await
     }
 
     /// Sends a request to a path with its query, and reads the answer.
@@ -203,14 +248,15 @@ impl Api {
         method: Method,
         target: &str,
         body: Option<String>,
-        key: Option<&str>,
+        headers: HeaderMap,
     ) -> Result<Answer, Failure> {
         let changes = method != Method::GET;
-        let key = key.and_then(|key| HeaderValue::from_str(key).ok());
-        let asked =
-            self.exchange(method, target, body, HeaderMap::from_iter(key.map(|key| (IDEMPOTENCY_KEY, key)))).await?;
-        let Exchange { status, retry_after, text } = asked;
-        if status.is_success() { Ok(Answer { text }) } else { Err(self.refused(status, retry_after, text, changes)) }
+        let Exchange { status, retry_after, text, .. } = self.exchange(method, target, body, headers).await?;
+        if status.is_success() {
+            Ok(Answer { status, text })
+        } else {
+            Err(self.refused(status, retry_after, text, changes))
+        }
     }
 
     /// Sends a request with these further headers, in the caller's name, and takes whatever is answered.
@@ -243,8 +289,9 @@ impl Api {
         }
         let response = self.http.execute(request).await.map_err(|error| self.no_answer(&error, changes))?;
         let (status, retry_after) = (response.status(), retry_after(&response));
+        let content_type = response.headers().get(CONTENT_TYPE).cloned();
         let text = response.text().await.map_err(|error| self.no_answer(&error, changes))?;
-        Ok(Exchange { status, retry_after, text })
+        Ok(Exchange { status, retry_after, content_type, text })
     }
 
     fn no_answer(&self, error: &reqwest::Error, changes: bool) -> Failure {
@@ -277,6 +324,9 @@ impl Api {
                     Caller::Owner(..) => {
                         "Is this the folder of the shop that runs there? Its file operator-token is what it lets in"
                     }
+                    Caller::Token(_) if status == StatusCode::FORBIDDEN => {
+                        "Has the token the scope tasks.read, and to change something the scope tasks.write?"
+                    }
                     Caller::Token(_) | Caller::Signed(_) | Caller::Customer => {
                         "Does the stack want tokens (--token) or AWS credentials, and may yours do execute-api:Invoke?"
                     }
@@ -302,12 +352,12 @@ fn retry_after(response: &Response) -> Option<u64> {
 /// The customers' side of the same API, for the demo.
 impl checkout_demo::Shop for Api {
     async fn get(&self, path: &str) -> Result<Value, Refused> {
-        self.send(Method::GET, path, None, None).await?.read().map_err(Refused::from)
+        self.send(Method::GET, path, None, HeaderMap::new()).await?.read().map_err(Refused::from)
     }
 
     async fn post(&self, path: &str, body: String) -> Result<Value, Refused> {
         let body = Some(body).filter(|body| !body.is_empty());
-        self.send(Method::POST, path, body, None).await?.read().map_err(Refused::from)
+        self.send(Method::POST, path, body, HeaderMap::new()).await?.read().map_err(Refused::from)
     }
 }
 

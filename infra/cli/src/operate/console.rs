@@ -3,7 +3,7 @@
 //! So a stack in AWS needs nothing more: who may do what is decided there, by the person's own credentials.
 
 use super::{
-    api::{Api, Caller, Exchange, IDEMPOTENCY_KEY, OPERATOR},
+    api::{Api, Caller, Exchange, IDEMPOTENCY_KEY, LAST_EVENT_ID, OPERATOR},
     failure::{Failure, Kind},
     output::say,
 };
@@ -75,7 +75,7 @@ async fn pass_on(State(api): State<Arc<Api>>, request: Request) -> Response {
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
     // A stack says who acts by the credentials alone.
     let operator = matches!(api.caller, Caller::Owner(..)).then_some(OPERATOR);
-    let taken = [Some(IDEMPOTENCY_KEY), operator].into_iter().flatten();
+    let taken = [Some(IDEMPOTENCY_KEY), Some(LAST_EVENT_ID), operator].into_iter().flatten();
     let headers: HeaderMap =
         taken.filter_map(|name| parts.headers.get(&name).cloned().map(|value| (name, value))).collect();
     match api.exchange(parts.method, target, Some(body).filter(|body| !body.is_empty()), headers).await {
@@ -84,10 +84,10 @@ async fn pass_on(State(api): State<Arc<Api>>, request: Request) -> Response {
             let failure = api.refused(answer.status, None, answer.text, false);
             refusal(StatusCode::FORBIDDEN, failure.to_string())
         }
-        Ok(Exchange { status, retry_after, text }) => {
-            let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+        Ok(Exchange { status, retry_after, content_type, text }) => {
+            let form = content_type.map(|form| [(header::CONTENT_TYPE, form)]);
             let wait = retry_after.map(|seconds| [(header::RETRY_AFTER, HeaderValue::from(seconds))]);
-            (status, json, wait, text).into_response()
+            (status, form, wait, text).into_response()
         }
         Err(failure) => refusal(StatusCode::BAD_GATEWAY, failure.to_string()),
     }

@@ -61,8 +61,8 @@ pub enum Command {
     Watch {
         /// The task's id; the whole shop if it is left out
         task: Option<String>,
-        /// The seconds between two looks
-        #[arg(long, value_name = "SECONDS", default_value = "1")]
+        /// The seconds between two looks at the shop
+        #[arg(long, value_name = "SECONDS", default_value = "1", conflicts_with = "task")]
         every: NonZeroU32,
         #[command(flatten)]
         to: Common,

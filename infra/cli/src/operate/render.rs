@@ -87,12 +87,6 @@ impl Task {
         let lists = [("steps", self.steps.as_slice()), ("compensations", self.compensations.as_slice())];
         lists.into_iter().filter(|(_, steps)| !steps.is_empty())
     }
-
-    /// Whether nothing follows by itself.
-    pub(super) fn has_ended(&self) -> bool {
-        let runs = matches!(self.status.as_str(), "pending" | "in_progress" | "compensating");
-        !runs && self.redrives_at.is_none() && (self.compensated || self.compensates_at.is_none())
-    }
 }
 
 /// The graph as text: the steps, and then the compensations that are to run, each with what it waits for.
@@ -287,7 +281,6 @@ mod tests {
 
     use super::{Bulk, Graph, ListedTask, Task, counted};
     use serde_json::{Value, json};
-    use test_case::test_case;
 
     /// A task with these fields beside those that every task has.
     fn task(more: &Value) -> Task {
@@ -328,17 +321,6 @@ mod tests {
             refused    a cancellation, by cancel_order at noon: C: m\n\
             \nwhat was done to it\n  noon  resolve_step pay  by ann: by hand\n";
         assert_eq!(shown.to_string(), expected);
-    }
-
-    #[test_case(json!({"status": "pending"}), false)]
-    #[test_case(json!({"status": "compensating"}), false)]
-    #[test_case(json!({"status": "complete"}), true)]
-    #[test_case(json!({"status": "error", "redrives_at": "noon"}), false; "a redrive follows")]
-    #[test_case(json!({"status": "error", "compensates_at": "noon"}), false; "a compensation follows")]
-    #[test_case(json!({"status": "error"}), true; "nothing follows by itself")]
-    #[test_case(json!({"status": "error", "compensates_at": "noon", "compensated": true}), true; "it is compensated")]
-    fn task_has_ended_when_nothing_follows_by_itself(more: Value, ended: bool) {
-        assert_eq!(task(&more).has_ended(), ended);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::{
     answers::{Attempt, Step, Task},
-    api::Api,
+    api::{Api, read},
     failure::Failure,
     output::{draw, draws, print},
     render::counted,
@@ -15,33 +15,27 @@ use tokio::time::sleep;
 const ROWS: usize = 50;
 
 pub(super) async fn watch(api: &Api, task: Option<&str>, every: NonZeroU32, as_json: bool) -> Result<(), Failure> {
-    let pause = Duration::from_secs(every.get().into());
     match task {
-        Some(task) => of_task(api, task, pause, as_json).await,
-        None => of_shop(api, pause, as_json).await,
+        Some(task) => of_task(api, task, as_json).await,
+        None => of_shop(api, Duration::from_secs(every.get().into()), as_json).await,
     }
 }
 
 /// Until nothing follows by itself.
-async fn of_task(api: &Api, id: &str, pause: Duration, as_json: bool) -> Result<(), Failure> {
-    let (mut before, mut news) = (String::new(), News::default());
-    loop {
-        let (answer, task) = api.get_as::<Task>(&["tasks", id]).await?;
-        if answer.text != before {
-            if as_json {
-                print(&answer.text)?;
-            } else if draws() {
-                draw(&task.to_string())?;
-            } else {
-                news.of(&task).iter().try_for_each(print)?;
-            }
-            before = answer.text;
+async fn of_task(api: &Api, id: &str, as_json: bool) -> Result<(), Failure> {
+    let (mut seen, mut news) = (None, News::default());
+    while let Some(event) = api.next_event(id, seen.as_ref()).await? {
+        let task: Task = read(&event.task)?;
+        if as_json {
+            print(&event.task)?;
+        } else if draws() {
+            draw(&task.to_string())?;
+        } else {
+            news.of(&task).iter().try_for_each(print)?;
         }
-        if task.has_ended() {
-            return Ok(());
-        }
-        sleep(pause).await;
+        seen = Some(event);
     }
+    Ok(())
 }
 
 /// What was printed of a task, where nothing can be redrawn.

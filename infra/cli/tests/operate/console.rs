@@ -87,7 +87,7 @@ fn of_a_stack(api: &Scripted) -> Console {
 fn console_of_a_stack_signs_what_its_pages_ask() {
     let api = Scripted::new(&[(200, r#"{"tasks":[],"count":0,"next":null}"#)]);
     let console = of_a_stack(&api);
-    let headers = "X-Operator: bob\r\nIdempotency-Key: 018f4e4e\r\n";
+    let headers = "X-Operator: bob\r\nIdempotency-Key: 018f4e4e\r\nLast-Event-ID: 5eef\r\n";
     let (status, _, answer) = console.ask("POST /api/tasks/bulk?a=b", headers, r#"{"action": "redrive"}"#);
     assert_eq!((status, answer.as_str()), (200, r#"{"tasks":[],"count":0,"next":null}"#));
     let passed_on = api.requests().pop().unwrap();
@@ -96,6 +96,7 @@ fn console_of_a_stack_signs_what_its_pages_ask() {
         "authorization: AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/",
         "/eu-central-1/execute-api/aws4_request",
         "idempotency-key: 018f4e4e\r\n",
+        "last-event-id: 5eef\r\n",
         "\r\n\r\n{\"action\": \"redrive\"}",
     ] {
         assert!(passed_on.contains(part), "{part}: {passed_on}");

@@ -248,6 +248,37 @@ fn watch_prints_what_happens_to_a_task_once_until_it_has_ended() {
 }
 
 #[test]
+fn watch_goes_on_without_news_and_asks_with_what_it_has_seen() {
+    let event = |id: &str, status: &str| {
+        let task = format!(
+            r#"{{"task_id": "T", "status": "{status}", "workflow": "w", "started_at": "s", "compensated": false,"#
+        );
+        format!(
+            "retry: 100\nid: {id}\ndata: {task}\ndata: \"steps\": [], \"compensations\": [], \"actions\": [], \"warnings\": []}}\n\n"
+        )
+    };
+    let (first, second) = (event("e1", "pending"), event("e2", "complete"));
+    let api = Scripted::new(&[
+        (200, &*first),
+        (200, "retry: 100\n\n"),
+        (200, &*first),
+        (502, ""),
+        (200, &*second),
+        (204, ""),
+    ]);
+    let told = run(command().args(["watch", "T", "--token", "x", "--url", &api.url, "--json"])).expect(0);
+    let statuses: Vec<Value> = told.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect();
+    assert_eq!(statuses.iter().map(|task| &task["status"]).collect::<Vec<_>>(), ["pending", "complete"]);
+    let seen =
+        |request: &String| request.lines().find_map(|line| line.strip_prefix("last-event-id: ").map(str::to_owned));
+    let seen: Vec<Option<String>> = api.requests().iter().map(seen).collect();
+    assert_eq!(
+        seen,
+        [None, Some("e1"), Some("e1"), Some("e1"), Some("e1"), Some("e2")].map(|id| id.map(str::to_owned))
+    );
+}
+
+#[test]
 fn watch_of_the_shop_counts_what_is_open() {
     let mut shop = Shop::start();
     shop.buy_later();

@@ -106,7 +106,7 @@ fn log() -> (Arc<Mutex<Vec<u8>>>, tracing::subscriber::DefaultGuard) {
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
     let log = Arc::default();
     let writer = Arc::clone(&log);
-    let lines = telemetry::log_lines(move || CapturedLog(Arc::clone(&writer)));
+    let lines = telemetry::log_lines(move || CapturedLog(Arc::clone(&writer)), Some("stepwell-dev".to_owned()));
     (log, tracing::subscriber::set_default(tracing_subscriber::registry().with(lines)))
 }
 
@@ -121,7 +121,11 @@ async fn unreadable_product_is_left_out_of_the_catalogue_and_logged_for_the_alar
     let text = String::from_utf8(log.lock().unwrap().clone()).unwrap();
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let alarms: Vec<Value> = lines.filter(|line| line["message"] == UNREADABLE_ROW).collect();
-    assert!(alarms.iter().all(|line| line["level"] == "ERROR" && line["table"] == "products"), "{text}");
+    assert!(
+        alarms.iter().all(|line| (&line["level"], &line["table"], &line["unreadable_rows"])
+            == (&"ERROR".into(), &"products".into(), &1.0.into())),
+        "{text}"
+    );
     assert_eq!(alarms.iter().map(|line| line["product"].as_str().unwrap()).collect::<Vec<_>>(), ["4", "5", "6"]);
     assert!(alarms[1]["problem"].as_str().unwrap().contains("active"), "{text}");
 }

@@ -31,6 +31,7 @@ mod backup;
 mod disk;
 mod many;
 mod measure;
+mod metrics;
 mod step;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_checkout_local");

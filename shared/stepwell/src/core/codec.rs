@@ -7,7 +7,7 @@ use super::{
     record::{Action, KeyRecord, Refusal, RerunOf, StepRecord, TaskRecord},
 };
 use crate::core::{
-    id::TaskId,
+    id::{CorrelationId, TaskId},
     plan::{Plan, StepPlan, one_after_another},
     state::{End, TaskState, TaskStatus},
     timestamp::{Timestamp, millis},
@@ -118,6 +118,8 @@ struct TaskItem {
     rerun_of: Option<TaskId>,
     #[serde(default)]
     request_hash: String,
+    #[serde(default)]
+    correlation_id: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -195,6 +197,7 @@ impl TaskRecord {
             refusals: stored.refusals,
             rerun_as: stored.rerun_as,
             rerun_of: stored.rerun_of.map(|task| RerunOf { task, request_hash: stored.request_hash }),
+            correlation_id: stored.correlation_id.and_then(CorrelationId::new),
             newer: None,
         })
     }
@@ -309,7 +312,14 @@ mod tests {
     fn item(more: &Value) -> (TaskId, Item) {
         let task = snapshot(&[&[]], &[0]).task;
         let (context, created_at) = (&*task.context, at(0));
-        let new = NewTask { id: task.id, workflow: task.workflow, context, plan: &task.plan, created_at };
+        let new = NewTask {
+            correlation_id: None,
+            id: task.id,
+            workflow: task.workflow,
+            context,
+            plan: &task.plan,
+            created_at,
+        };
         let create = task::create(&new).writes.remove(0).effect;
         let Effect::Create(mut item) = create else { panic!("{create:?}") };
         for (name, value) in more.as_object().unwrap() {

@@ -54,8 +54,8 @@ pub const BULK: i64 = 3;
 /// The newest format that this engine may act on.
 pub const READS: i64 = 3;
 
-/// The error code of an item that needs a newer reader, in the log and the operators' API. The template's alarm searches for
-/// it.
+/// The error code of an item that needs a newer reader, in the log and the operators' API. An alarm looks at the
+/// metric of it.
 pub const NEWER_FORMAT: &str = EngineCode::NewerFormat.as_str();
 
 /// An item that needs a newer reader. This version may show it, as far as it can be read, but not act on it.

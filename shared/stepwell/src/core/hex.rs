@@ -1,6 +1,6 @@
 //! Bytes as hexadecimal digits.
 
 /// The bytes as lower-case hexadecimal digits, two for each byte.
-pub(crate) fn hex(bytes: impl AsRef<[u8]>) -> String {
+pub fn hex(bytes: impl AsRef<[u8]>) -> String {
     bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -114,6 +114,27 @@ pub struct BulkPage {
     pub page: u32,
 }
 
+/// The caller's name for what it does, under which its own logs and those of a task are found together. It has no meaning for the engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CorrelationId(String);
+
+impl CorrelationId {
+    /// The maximum length, in characters. A task keeps the id, and is to stay below 1 KB.
+    pub const MAX_LENGTH: usize = 64;
+
+    /// Takes a text as it is; `None` unless it has 1 to [`MAX_LENGTH`](Self::MAX_LENGTH) visible ASCII characters.
+    pub fn new(text: impl Into<String>) -> Option<Self> {
+        let text: String = text.into();
+        let fits = (1..=Self::MAX_LENGTH).contains(&text.len()) && text.chars().all(|c| c.is_ascii_graphic());
+        fits.then_some(Self(text))
+    }
+
+    /// The id as the caller wrote it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// An idempotency key: the client's name for a request, so that sending it twice starts one task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey(String);

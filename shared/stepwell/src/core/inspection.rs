@@ -51,6 +51,19 @@ fn is_open(snapshot: &TaskSnapshot) -> bool {
     matches!(snapshot.task.state, TaskState::Running | TaskState::Compensating(_))
 }
 
+/// Whether nothing follows by itself: no step runs or is due, no recovery is, and neither will be until somebody acts. A task that a newer version
+/// wrote is at rest once it is closed, because before that only such a version knows.
+pub fn is_at_rest(snapshot: &TaskSnapshot, now: Timestamp) -> bool {
+    if snapshot.newer().is_some() && (is_open(snapshot) || snapshot.task.state == TaskState::Failed) {
+        return false;
+    }
+    let open = snapshot.open_compensations();
+    let needs_a_person = !open.is_empty() && open.iter().all(|step| step.state == StepState::Error);
+    let Inspection { send, recover, next } = inspect(snapshot, now);
+    let nothing_due = send.is_empty() && (next.is_none() || needs_a_person);
+    nothing_due && !recover && snapshot.leased_at(now).next().is_none()
+}
+
 /// The findings of an inspection so far.
 struct Findings<'a> {
     snapshot: &'a TaskSnapshot,
@@ -140,7 +153,7 @@ impl Findings<'_> {
 mod tests {
     use super::*;
     use crate::{
-        core::state::End,
+        core::{format::NewerFormat, state::End},
         testing::fixtures::{at, compensation, snapshot, with_optional},
     };
     use proptest::prelude::*;
@@ -268,6 +281,72 @@ mod tests {
             let goes_on = state.lets_steps_run() || state.is_compensating();
             assert_eq!(inspect(&snapshot, at(10 * MINUTE)) == over, !goes_on, "{state:?}");
         }
+    }
+
+    #[test]
+    fn task_is_at_rest_once_nothing_follows_by_itself() {
+        let in_flight = |step: &mut StepRecord, until| {
+            (step.state, step.lease_until) = (StepState::InProgress, Some(at(until)));
+        };
+        let rests = |snapshot: &TaskSnapshot| is_at_rest(snapshot, at(1_000));
+
+        let mut failed = snapshot(&[&[], &[]], &[0]);
+        done(&mut failed.steps[1], 5);
+        assert!(!rests(&failed), "it runs");
+        failed.task.state = TaskState::Failed;
+        failed.task.finished_at = Some(at(10));
+        failed.steps[0].state = StepState::Error;
+        failed.task.plan = failed.task.plan.compensating(crate::core::plan::Compensate::Manual, 0);
+        assert!(rests(&failed), "only somebody begins its compensation");
+        in_flight(&mut failed.steps[1], 900);
+        assert!(!rests(&failed), "a worker of another branch has died, and the step is going to be taken over");
+        done(&mut failed.steps[1], 5);
+        failed.task.plan = failed.task.plan.compensating(crate::core::plan::Compensate::OnError, 2_000);
+        assert!(!rests(&failed), "it is going to be compensated");
+        failed.task.newer = Some(NewerFormat { partition: "TASK#x".to_owned(), v: 9, needs: 9 });
+        failed.task.plan = failed.task.plan.compensating(crate::core::plan::Compensate::Manual, 0);
+        assert!(!rests(&failed), "a newer version decides");
+        failed.task.state = TaskState::Resolved;
+        assert!(rests(&failed), "it is closed, whoever wrote it");
+
+        let mut completed = with_optional(snapshot(&[&[], &[0]], &[]), &["s1"]);
+        completed.steps.iter_mut().for_each(|step| done(step, 5));
+        completed.task.state = TaskState::Completed;
+        assert!(rests(&completed));
+        completed.steps[1].state = StepState::Pending;
+        assert!(!rests(&completed), "an optional step was redriven");
+
+        let mut cancelled = snapshot(&[&[]], &[]);
+        cancelled.task.state = TaskState::Cancelled;
+        in_flight(&mut cancelled.steps[0], 1_001);
+        assert!(!rests(&cancelled), "a worker has not heard of it");
+        in_flight(&mut cancelled.steps[0], 1_000);
+        assert!(rests(&cancelled), "that worker is dead");
+
+        let mut stuck = snapshot(&[&[], &[]], &[0, 1]);
+        stuck.steps.iter_mut().for_each(|step| done(step, 5));
+        stuck.task.state = TaskState::Compensating(End::Cancelled);
+        assert!(!rests(&stuck), "its compensations are to be ordered");
+        stuck.task.compensations = Some(stuck.task.plan.compensations().to_vec());
+        stuck.compensations = [0, 1].map(|step| StepRecord::untouched(&compensation(step))).into();
+        done(&mut stuck.compensations[0], 20);
+        stuck.compensations[1].state = StepState::Error;
+        assert!(rests(&stuck), "it waits for a person");
+        in_flight(&mut stuck.compensations[0], 900);
+        assert!(!rests(&stuck), "the other compensation is going to be taken over");
+    }
+
+    #[test]
+    fn task_whose_cancellation_was_refused_is_not_at_rest_before_it_is_complete_again() {
+        let mut refused = snapshot(&[&[]], &[0]);
+        done(&mut refused.steps[0], 5);
+        refused.task.state = TaskState::Compensating(End::Cancelled);
+        refused.task.compensations = Some(refused.task.plan.compensations().to_vec());
+        let mut compensation = StepRecord::untouched(&compensation(0));
+        compensation.state = StepState::Error;
+        refused.compensations = vec![compensation];
+        assert_eq!(recovery::next_action(&refused, at(9)), NextAction::Reinstate);
+        assert!(!is_at_rest(&refused, at(9)));
     }
 
     #[test]

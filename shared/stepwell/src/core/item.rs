@@ -72,6 +72,8 @@ pub mod attribute {
     pub const RERUN_AS: &str = "rerun_as";
     /// Of a rerun: the task that it is a rerun of.
     pub const RERUN_OF: &str = "rerun_of";
+    /// Of a task: its caller's name for what it does.
+    pub const CORRELATION_ID: &str = "correlation_id";
     /// Of a task, or of a step with a timer: its partition and shard in the index.
     pub const STATUS_SHARD: &str = "status_shard";
     /// Of a task, or of a step with a timer: its time in the index, as RFC 3339.

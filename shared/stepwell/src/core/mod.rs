@@ -27,7 +27,7 @@ pub mod codes;
 pub mod filter;
 pub mod format;
 pub mod graph;
-pub(crate) mod hex;
+pub mod hex;
 pub mod id;
 pub mod index;
 pub mod inspection;

@@ -3,7 +3,7 @@
 use super::item::Key;
 use crate::core::{
     format::{NewerFormat, v1},
-    id::{BulkPage, TaskId},
+    id::{BulkPage, CorrelationId, TaskId},
     message::{Message, Outgoing},
     names::workflow_name,
     plan::{Plan, StepPlan},
@@ -42,6 +42,8 @@ pub struct NewTask<'a> {
     pub plan: &'a Plan,
     /// The time of the start.
     pub created_at: Timestamp,
+    /// The caller's name for what it does.
+    pub correlation_id: Option<CorrelationId>,
 }
 
 /// An idempotency key, and the task that was started with it.
@@ -83,6 +85,8 @@ pub struct TaskRecord {
     pub plan: Plan,
     /// The time of the start.
     pub created_at: Timestamp,
+    /// The name that the caller of its start had for what it did.
+    pub correlation_id: Option<CorrelationId>,
     /// The time at which the task last ended or failed.
     pub finished_at: Option<Timestamp>,
     /// The steps and compensations that failed for good and have been neither redriven nor resolved, optional steps included. An
@@ -135,6 +139,7 @@ impl From<&NewTask<'_>> for TaskRecord {
             context: task.context.to_owned(),
             plan: task.plan.clone(),
             created_at: task.created_at,
+            correlation_id: task.correlation_id.clone(),
             finished_at: None,
             failed_steps: BTreeSet::new(),
             done_deps: BTreeSet::new(),

@@ -42,24 +42,24 @@ use crate::core::{
 };
 use std::{cmp::Reverse, time::Duration};
 
-/// The log message for a compensation that failed for good, when it fails. The template's alarm searches for it.
+/// The log message for a compensation that failed for good, when it fails. An alarm looks at the metric of it.
 pub const COMPENSATION_FAILED: &str = "compensation failed";
 
-/// The code in the log and in the error of a step whose message SQS gave up on. The template's alarm searches for it.
+/// The code in the log and in the error of a step whose message SQS gave up on. An alarm looks at the metric of it.
 pub const DELIVERY_EXHAUSTED: &str = EngineCode::DeliveryExhausted.as_str();
 
 /// The log message for a compensation that failed for good, at each later inspection by the watchdog.
 pub const COMPENSATION_WAITS: &str = "a failed compensation waits for a person";
 
 /// The log message for a compensation that has been tried for [`COMPENSATION_LATE_AFTER`] and goes on, at each inspection by the
-/// watchdog. The template's alarm searches for it: an error that passes is retried for ever, and one that does not pass would
+/// watchdog. An alarm looks at the metric of it: an error that passes is retried for ever, and one that does not pass would
 /// otherwise be told to nobody.
 pub const COMPENSATION_LATE: &str = "a compensation has not succeeded for an hour";
 
 /// The time from the first attempt of a compensation after which it is late.
 pub const COMPENSATION_LATE_AFTER: Duration = Duration::from_secs(60 * 60);
 
-/// The log message for an optional step or compensation that failed for good. The template's alarm searches for it.
+/// The log message for an optional step or compensation that failed for good. An alarm looks at the metric of it.
 pub const OPTIONAL_STEP_FAILED: &str = "optional step failed";
 
 /// Whether a compensation that is not done has been tried for so long that somebody should look at it.

@@ -59,9 +59,13 @@ pub enum Disposition {
 pub enum Settled {
     /// This item refused the transition. There are no consequences, and the delivery has not ended.
     Refused(Item),
-    /// The transition is written. These consequences are left to the caller. If there are any, so is the end of the
-    /// delivery.
-    Written(Vec<Consequence>),
+    /// The transition is written.
+    Written {
+        /// The consequences that are left to the caller. If there are any, so is the end of the delivery.
+        left: Vec<Consequence>,
+        /// Whether one of the others has completed the task just now.
+        completed: bool,
+    },
 }
 
 /// A consequence of a transition. It is idempotent, because it is repeated after a crash.
@@ -181,7 +185,7 @@ impl Settlement {
         {
             return Ok(Settled::Refused(item));
         }
-        let mut left = Vec::new();
+        let (mut left, mut completed) = (Vec::new(), false);
         for consequence in self.then {
             if let Some(join) = &consequence.join {
                 let arrival = tx.apply(&join.transition)?;
@@ -195,14 +199,14 @@ impl Settlement {
             }
             match &consequence.due {
                 Due::Send(outgoing) => tx.send(outgoing)?,
-                Due::Finish if tx.apply(&task::finish(task, now))?.is_written() => {}
+                Due::Finish if tx.apply(&task::finish(task, now))?.is_written() => completed = true,
                 Due::Finish | Due::AdvanceCompensation => left.push(consequence.due.into()),
             }
         }
         if let Some(delivery) = self.delivery.filter(|_| left.is_empty()) {
             tx.end(&delivery)?;
         }
-        Ok(Settled::Written(left))
+        Ok(Settled::Written { left, completed })
     }
 }
 
@@ -403,6 +407,7 @@ mod tests {
 
         fn start(&mut self, task: &TaskRecord) -> (Vec<String>, Settled) {
             let new = NewTask {
+                correlation_id: None,
                 id: task.id,
                 workflow: task.workflow.clone(),
                 context: "{}",
@@ -420,7 +425,8 @@ mod tests {
     }
 
     fn all_of(log: &[&str]) -> (Vec<String>, Settled) {
-        (log.iter().map(|&entry| entry.to_owned()).collect(), Settled::Written(Vec::new()))
+        let completed = log.contains(&"finish");
+        (log.iter().map(|&entry| entry.to_owned()).collect(), Settled::Written { left: Vec::new(), completed })
     }
 
     #[test]
@@ -439,7 +445,7 @@ mod tests {
         let task = snapshot(&[&[]], &[0]).task;
         let mut tx = LoggingTransaction::default();
         tx.start(&task);
-        let left = |due: Due| Settled::Written(vec![due.into()]);
+        let left = |due: Due| Settled::Written { left: vec![due.into()], completed: false };
         assert_eq!(tx.dispatch(&task, &compensation(0)), (Vec::new(), left(Due::AdvanceCompensation)));
         assert_eq!(tx.dispatch(&task, "s0"), all_of(&["finish", "end"]));
         assert_eq!(
@@ -502,6 +508,7 @@ mod tests {
     fn settling(depends_on: &[&[usize]], step: &str) -> (Tx, TaskRecord, Settlement) {
         let (tx, task) = (Tx::default(), snapshot(depends_on, &[]).task);
         let new = NewTask {
+            correlation_id: None,
             id: task.id,
             workflow: task.workflow.clone(),
             context: "{}",
@@ -518,11 +525,12 @@ mod tests {
     fn transaction_sends_what_is_due_and_ends_the_delivery() {
         // s0 is one of two dependencies of s2, and the only one of s3.
         let (mut tx, task, settlement) = settling(&[&[], &[], &[0, 1], &[0]], "s0");
-        assert_eq!(settlement.carry_out(task.id, &mut tx, at(1)).unwrap(), Settled::Written(vec![]));
+        let nothing_left = Settled::Written { left: vec![], completed: false };
+        assert_eq!(settlement.carry_out(task.id, &mut tx, at(1)).unwrap(), nothing_left);
         assert_eq!(tx.1, ["s3", "the delivery"]);
         let then = dispatch(&task, "s1", Dispatch::Initial, &BTreeMap::new(), at(1));
         let settlement = Settlement::without_transition(then);
-        assert_eq!(settlement.carry_out(task.id, &mut tx, at(1)).unwrap(), Settled::Written(vec![]));
+        assert_eq!(settlement.carry_out(task.id, &mut tx, at(1)).unwrap(), nothing_left);
         assert_eq!(tx.1[2..], ["s2"], "there is no delivery to end");
     }
 
@@ -550,7 +558,7 @@ mod tests {
     #[test]
     fn transaction_leaves_consequences_that_need_more_reads_and_the_delivery_to_the_engine() {
         let left = |settlement: Settlement, task: TaskId, tx: &mut Tx| {
-            let Settled::Written(left) = settlement.carry_out(task, tx, at(1)).unwrap() else {
+            let Settled::Written { left, .. } = settlement.carry_out(task, tx, at(1)).unwrap() else {
                 panic!("it is refused")
             };
             assert_eq!(tx.1, [""; 0]);

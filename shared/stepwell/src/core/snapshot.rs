@@ -279,7 +279,14 @@ mod tests {
     fn item_is_read_by_its_sort_key() {
         let chain = chain().task;
         let (id, plan) = (chain.id, &chain.plan);
-        let new = NewTask { id, workflow: chain.workflow.clone(), context: "{}", plan, created_at: at(0) };
+        let new = NewTask {
+            correlation_id: None,
+            id,
+            workflow: chain.workflow.clone(),
+            context: "{}",
+            plan,
+            created_at: at(0),
+        };
         let Effect::Create(item) = task::create(&new).writes.remove(0).effect else { panic!("it is created") };
         let mut loaded = Loaded::untouched(["s0", "s1"]);
         assert_eq!(loaded.steps["s1"], StepRecord::untouched("s1"));

@@ -67,7 +67,7 @@ pub fn create_rerun(task: &NewTask<'_>, of: &RerunOf) -> Transition {
 /// same id that is still under way is refused from then on.
 pub fn rule_out(id: TaskId, workflow: String, created_at: Timestamp, action: &Action) -> Transition {
     let plan = Plan::without_steps();
-    let task = NewTask { id, workflow, context: "{}", plan: &plan, created_at };
+    let task = NewTask { correlation_id: None, id, workflow, context: "{}", plan: &plan, created_at };
     let more = [millis(attribute::FINISHED_AT, action.at), in_trail(action)];
     Transition::of("rule_out", creation(&task, TaskState::Cancelled, action.at, more))
 }
@@ -87,8 +87,10 @@ fn creation(
         millis(attribute::CREATED_AT, task.created_at),
         Change::Set(attribute::EXPIRES_AT, (task.created_at + RETENTION).as_seconds().into()),
     ];
+    let correlation = task.correlation_id.as_ref().map(|id| Change::Set(attribute::CORRELATION_ID, id.as_str().into()));
     let listed = listed(task.id, IndexPartition::ended(state), listed_at);
-    let attributes = attributes.into_iter().chain(more).chain(listed).chain(stamp(task.plan.format()));
+    let attributes =
+        attributes.into_iter().chain(correlation).chain(more).chain(listed).chain(stamp(task.plan.format()));
     attributes.for_each(|change| change.apply(&mut item));
     Write::new(Key::Task(task.id), Condition::NoItem, Effect::Create(item))
 }

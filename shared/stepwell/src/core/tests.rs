@@ -41,6 +41,7 @@ fn started() -> (MemoryStore, TaskSnapshot) {
     let store = MemoryStore::default();
     let TaskSnapshot { task, .. } = &snapshot;
     let new = NewTask {
+        correlation_id: None,
         id: task.id,
         workflow: task.workflow.clone(),
         context: &task.context,

@@ -16,8 +16,8 @@ use std::{
     time::Duration,
 };
 
-/// The log message of a client that begins to refuse starts, and each minute while it does, so that the alarm of the template, which
-/// searches for it, stays on.
+/// The log message of a client that begins to refuse starts, and each minute while it does, so that the alarm on the metric
+/// of it stays on.
 pub const OVERLOADED: &str = "overloaded";
 
 /// How often it is told.
@@ -69,6 +69,11 @@ impl SeenWaits {
         let earlier = last.replace(taken)?;
         is_long(&taken).then_some(Note { earlier, last: taken })
     }
+}
+
+/// How long a message waited in its queue until an attempt began at this time; `None` if its age does not say that.
+pub(crate) fn waited(received: &Received, began: Timestamp) -> Option<Duration> {
+    taken(received, began).map(|taken| taken.waited())
 }
 
 /// The message as it was taken from its queue; `None` if its age says nothing about the queue. Versions that do not mark a message

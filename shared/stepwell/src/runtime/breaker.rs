@@ -12,8 +12,8 @@ use crate::{
 };
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The log message of a breaker that is opened, and of each probe that fails, so that the alarm of the template, which searches for
-/// it, stays on.
+/// The log message of a breaker that is opened, and of each probe that fails, so that the alarm on the metric of it
+/// stays on.
 pub const BREAKER_OPEN: &str = "breaker open";
 
 /// The breaker of a service as one process sees it. It outlives the process's invocations.

@@ -5,7 +5,7 @@ use crate::{
     core::{
         index::OVERDUE_AFTER,
         message::{Message, Outgoing, QueueName, printable},
-        record::{Action, ActionKind, Failure, StepRecord},
+        record::{Action, ActionKind, Failure, StepRecord, TaskRecord},
         recovery::DELIVERY_EXHAUSTED,
         settlement::{Due, Settlement, after_failure, arrival_of_failed},
         snapshot::TaskSnapshot,
@@ -17,7 +17,7 @@ use crate::{
     runtime::{
         engine::{Decision, Engine},
         error::EngineError,
-        recovery::alert_of_warning,
+        recovery::log_failed,
         worker::keep_hidden,
     },
 };
@@ -94,11 +94,9 @@ impl<T: Store, Q: Queue, A: Runtime> DeadLetters<T, Q, A> {
                 }
                 self.engine.queue.send(&message).await?;
             }
-            DeadLetterOutcome::Failed { is_warning } => {
+            DeadLetterOutcome::Failed(task) => {
                 tracing::error!(%task_id, step, code = DELIVERY_EXHAUSTED, known, "delivery exhausted");
-                if is_warning {
-                    alert_of_warning(*task_id, step, DELIVERY_EXHAUSTED);
-                }
+                log_failed(&task, step, DELIVERY_EXHAUSTED);
             }
         }
         if let Some(until) = followed?
@@ -129,8 +127,8 @@ enum DeadLetterOutcome {
     /// Its step goes on with this message: it waits for a retry that the dead letter was only the timer of, or it is a
     /// compensation, which has no last attempt.
     SentAgain { message: Outgoing, is_timer: bool },
-    /// Its step has failed. If it is optional, its task goes on without it.
-    Failed { is_warning: bool },
+    /// The step of this task has failed.
+    Failed(Box<TaskRecord>),
 }
 
 /// Decides what to do with the dead letter of this step. `known` is SQS's information about it.
@@ -178,7 +176,7 @@ fn decide(snapshot: Option<&TaskSnapshot>, step: &str, known: &str, now: Timesta
     let failed = task::dead_letter_step(&snapshot.task, record, &failure, &action);
     let settlement =
         Settlement::of(failed).then(arrival_of_failed(&snapshot.task, step)).then([Due::AdvanceCompensation]);
-    Decision::Settle(settlement, DeadLetterOutcome::Failed { is_warning: plan.optional })
+    Decision::Settle(settlement, DeadLetterOutcome::Failed(snapshot.task.clone().into()))
 }
 
 /// SQS's information about a message, as a part of a sentence.

@@ -165,7 +165,12 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
     /// order. Returns their result; `None` if the transition was refused, so that there are no consequences.
     pub(crate) async fn settle(&self, task: TaskId, settlement: Settlement) -> Result<Option<Followed>, EngineError> {
         let left = match self.store.settle(task, settlement).await? {
-            Settled::Written(left) => left,
+            Settled::Written { left, completed } => {
+                if completed {
+                    self.log_completed(task);
+                }
+                left
+            }
             Settled::Refused(item) => {
                 acting(NewerFormat::of(&Key::Task(task), &item).as_ref())?;
                 return Ok(None);
@@ -227,6 +232,9 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
     async fn finish(&self, id: TaskId) -> Result<(), EngineError> {
         // The time is now, not that of this leaf: another leaf may have been done later, but arrived earlier.
         let finished = self.apply(&task::finish(id, self.now())).await?;
+        if finished.is_written() {
+            self.log_completed(id);
+        }
         let state = task::state_after_finish(id, finished)?;
         if state != TaskState::Completed {
             tracing::warn!(task_id = %id, status = %state.status(), "the last step is done, but the task had ended before it");
@@ -236,6 +244,12 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
             self.recover(id).await?;
         }
         Ok(())
+    }
+
+    /// Logs the completion of a task, once for each. Its delivery's span has the workflow.
+    fn log_completed(&self, task: TaskId) {
+        let task_seconds = task.made_at().map(|made_at| self.now().since(made_at).as_secs_f64());
+        tracing::info!(task_id = %task, task_seconds, "task completed");
     }
 
     /// Replays the dispatch of a step that is complete, because the worker that completed it may have died before the end of

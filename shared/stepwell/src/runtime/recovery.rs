@@ -3,7 +3,7 @@
 use crate::{
     core::{
         id::TaskId,
-        record::{Action, ActionKind, ENGINE_ACTOR, StepRecord},
+        record::{Action, ActionKind, ENGINE_ACTOR, StepRecord, TaskRecord},
         recovery::{self, COMPENSATION_FAILED, NextAction, OPTIONAL_STEP_FAILED},
         snapshot::TaskSnapshot,
         state::{End, StepState},
@@ -109,10 +109,16 @@ pub(crate) fn code(step: &StepRecord) -> Option<&str> {
     step.error.as_ref().map(|error| error.code.as_str())
 }
 
-/// Logs an error for an optional step or compensation that has failed for good: its task goes on without it, so nothing else
-/// shows it. An alarm watches for it.
-pub(crate) fn alert_of_warning(task: TaskId, step: &str, code: &str) {
-    tracing::error!(task_id = %task, step, code, "{OPTIONAL_STEP_FAILED}");
+/// Logs that a step or compensation has failed for good. An optional one is an error: its task goes on without it, so nothing else shows
+/// it. Any other step fails its task. What a failed compensation means is logged by the recovery of its task. Alarms watch for these lines.
+pub(crate) fn log_failed(task: &TaskRecord, step: &str, code: &str) {
+    let Some(plan) = task.plan.step(step) else { return };
+    let (task_id, workflow) = (task.id, task.workflow_name());
+    if plan.optional {
+        tracing::error!(workflow, %task_id, step, code, "{OPTIONAL_STEP_FAILED}");
+    } else if plan.compensates.is_none() {
+        tracing::warn!(workflow, %task_id, step, code, "task failed");
+    }
 }
 
 fn engine_action(at: Timestamp, what: ActionKind, why: &str) -> Action {

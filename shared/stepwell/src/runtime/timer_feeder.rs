@@ -52,7 +52,7 @@ impl<T: Store, Q: Queue, A: Runtime> TimerFeeder<T, Q, A> {
         Self { engine: Engine::new(table, queue, runtime) }
     }
 
-    /// Feeds the timers that are due, as far as the budget allows.
+    /// Feeds the timers that are due, as far as the budget allows, and logs the report.
     ///
     /// # Errors
     /// The index cannot be read. A timer that cannot be fed is logged and left to the next run.
@@ -72,6 +72,8 @@ impl<T: Store, Q: Queue, A: Runtime> TimerFeeder<T, Q, A> {
                 report.add(timer, fed);
             }
         }
+        let FeederReport { fed, failed, newer, unfinished } = report;
+        tracing::info!(fed, failed, newer, unfinished, "{FEEDER_REPORT}");
         Ok(report)
     }
 

@@ -73,7 +73,7 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
         Self { engine: Engine::new(table, queue, runtime) }
     }
 
-    /// Inspects the tasks that are due, as far as the budget allows.
+    /// Inspects the tasks that are due, as far as the budget allows, and logs the report.
     ///
     /// # Errors
     /// The index cannot be read. A failed inspection of a single task is logged and repeated later.
@@ -88,6 +88,8 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
             let due = pages.next().await?;
             self.inspect_all(&due, &mut report).await;
         }
+        let WatchdogReport { inspected, sent, advanced, failed, newer, unfinished } = report;
+        tracing::info!(inspected, sent, advanced, failed, newer, unfinished, "{RUN_REPORT}");
         Ok(report)
     }
 

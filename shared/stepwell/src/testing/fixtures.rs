@@ -46,6 +46,7 @@ pub(crate) fn snapshot(depends_on: &[&[usize]], compensated: &[usize]) -> TaskSn
     let plan = Plan::new(steps.chain(compensations).collect()).unwrap();
     let steps = plan.steps().iter().map(|step| StepRecord::untouched(&step.name)).collect();
     let task = NewTask {
+        correlation_id: None,
         id: TaskId::new(),
         workflow: "tests/graph".to_owned(),
         context: "{}",

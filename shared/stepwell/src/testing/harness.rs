@@ -14,7 +14,6 @@ use crate::{
         record::AttemptRecord,
         settlement::{Delivery, Disposition},
         snapshot::TaskSnapshot,
-        state::StepState,
         timestamp::Timestamp,
         workflow::Workflow,
     },
@@ -554,12 +553,10 @@ impl Harness {
 
     /// Whether the engine has nothing more to do for a task.
     fn is_at_rest(&self, snapshot: &TaskSnapshot) -> bool {
-        let open = snapshot.open_compensations();
-        let needs_a_person = !open.is_empty() && open.iter().all(|step| step.state == StepState::Error);
-        let inspection = inspection::inspect(snapshot, self.now());
-        let nothing_due = inspection.send.is_empty() && !inspection.recover && inspection.next.is_none();
         let has_timer = || self.first_timer(|place| place.task == snapshot.task.id).is_some();
-        (needs_a_person || nothing_due) && !self.memory.queue.holds_any_of(snapshot.task.id) && !has_timer()
+        inspection::is_at_rest(snapshot, self.now())
+            && !self.memory.queue.holds_any_of(snapshot.task.id)
+            && !has_timer()
     }
 
     /// What is due next, a message, the timer feeder or the watchdog, and when.

@@ -1,9 +1,11 @@
 //! Who may ask an API for operators on this machine: what an authorizer of API Gateway does on AWS.
 
+mod metrics;
 mod secret;
 #[cfg(test)]
 mod tests;
 
+pub use metrics::{Metrics, MetricsError};
 pub use secret::{Secret, SecretError};
 
 use axum::{

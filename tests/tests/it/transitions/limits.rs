@@ -24,8 +24,14 @@ async fn start<'a>(
     steps: impl IntoIterator<Item = (&'a String, Vec<Change>)>,
 ) -> TaskId {
     let (id, workflow) = (TaskId::new(), graph.workflow());
-    let new =
-        NewTask { id, workflow: workflow.id().to_string(), context: "{}", plan: workflow.plan(), created_at: NOW };
+    let new = NewTask {
+        correlation_id: None,
+        id,
+        workflow: workflow.id().to_string(),
+        context: "{}",
+        plan: workflow.plan(),
+        created_at: NOW,
+    };
     assert!(sandbox.table.apply(&task::create(&new)).await.unwrap().is_written());
     for (step, changes) in steps {
         sandbox.table.apply(&put([(Key::Step(id, step.clone()), changes)])).await.unwrap();

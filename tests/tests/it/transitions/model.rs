@@ -254,9 +254,14 @@ fn transition(op: &Op, given: &Given, plan: &Plan) -> Option<Transition> {
     let due = record.next_retry_at.unwrap_or(now);
     Some(match op {
         Op::Wait(_) => return None,
-        Op::Create => {
-            task::create(&NewTask { id, workflow: "another".to_owned(), context: "{}", plan, created_at: now })
-        }
+        Op::Create => task::create(&NewTask {
+            correlation_id: None,
+            id,
+            workflow: "another".to_owned(),
+            context: "{}",
+            plan,
+            created_at: now,
+        }),
         Op::ReserveKey => task::reserve_key(&key_of(id, now)),
         Op::PutSearchKey => search_value_of(id).put(id, now),
         Op::RepointKey => task::repoint_key(&key_of(id, now), TaskId::new(), now),
@@ -364,7 +369,14 @@ impl<'a, S: Store> Both<'a, S> {
     }
 
     fn new_task(&self, id: TaskId, created_at: Timestamp) -> NewTask<'_> {
-        NewTask { id, workflow: "tests/graph@1".to_owned(), context: "{}", plan: &self.plan, created_at }
+        NewTask {
+            correlation_id: None,
+            id,
+            workflow: "tests/graph@1".to_owned(),
+            context: "{}",
+            plan: &self.plan,
+            created_at,
+        }
     }
 
     async fn create(&self, id: TaskId, created_at: Timestamp) {

@@ -31,7 +31,14 @@ async fn lost_start(stack: &Stack, product: &TemporaryProduct, ago: Duration) ->
     let context = product.request(1, "test_success_visa")["checkout"].to_string();
     let created_at = Timestamp::from_millis(System.now().as_millis() - i64::try_from(ago.as_millis()).unwrap());
     let id = TaskId::new();
-    let new = NewTask { id, workflow: workflow.id().to_string(), context: &context, plan: workflow.plan(), created_at };
+    let new = NewTask {
+        correlation_id: None,
+        id,
+        workflow: workflow.id().to_string(),
+        context: &context,
+        plan: workflow.plan(),
+        created_at,
+    };
     let table = DynamoTable::new(stack.dynamo.clone(), stack.tasks_table());
     assert!(table.apply(&task::create(&new)).await.unwrap().is_written());
     id.to_string()

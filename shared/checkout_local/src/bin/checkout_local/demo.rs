@@ -1,7 +1,7 @@
 //! `checkout_local demo`: takes six checkouts through a shop of their own.
 
 use crate::{
-    failure::Failure,
+    failure::{Failure, other},
     server::{Server, Settings, Slots},
 };
 use axum::{
@@ -16,6 +16,7 @@ use hyper_util::{
 };
 use serde_json::Value;
 use std::time::Duration;
+use stepwell_local::http::Metrics;
 use tokio::sync::oneshot;
 
 /// The longest time to wait for an answer.
@@ -35,6 +36,7 @@ pub(crate) async fn demo() -> Result<(), Failure> {
         operators_port: 0,
         limits: Limits { per_email: 0, per_address: 0 },
         slots: Slots::new(),
+        metrics: Metrics::new().map_err(other)?,
     };
     let server = Server::open(&settings).await?;
     let customers = Customers::new(server.customers_url.clone());

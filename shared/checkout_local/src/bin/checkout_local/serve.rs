@@ -1,7 +1,7 @@
 //! `checkout_local serve`: runs the shop until a signal.
 
 use crate::{
-    failure::Failure,
+    failure::{Failure, other},
     say,
     server::{Server, Settings},
 };
@@ -16,12 +16,19 @@ use std::{
         atomic::{AtomicBool, Ordering::Relaxed},
     },
 };
+use stepwell_local::http::Metrics;
+use telemetry::Metric;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
 };
 use tracing::Level;
-use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    Layer,
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 /// The options of `serve`.
 #[derive(Debug, Args)]
@@ -67,7 +74,8 @@ pub(crate) enum Log {
 /// # Errors
 /// See [`Failure`].
 pub(crate) async fn serve(options: Options) -> Result<(), Failure> {
-    init_logging(options.log, Level::INFO);
+    let metrics = Metrics::new().map_err(other)?;
+    init_logging(options.log, Level::INFO, Some(&metrics));
     let stop = until_a_signal()?;
     let settings = Settings {
         data: options.data,
@@ -76,6 +84,7 @@ pub(crate) async fn serve(options: Options) -> Result<(), Failure> {
         // All requests come from this machine, or through a proxy on it.
         limits: Limits { per_email: options.checkouts_per_email, per_address: 0 },
         slots: options.concurrency.into_iter().collect(),
+        metrics,
     };
     let server = Server::open(&settings).await?;
     say(format_args!("customers  {}", server.customers_url))?;
@@ -87,6 +96,7 @@ pub(crate) async fn serve(options: Options) -> Result<(), Failure> {
     say(format_args!("console    {}   (logs in once)", server.login))?;
     say(format_args!("data       {}", settings.data.display()))?;
     say("Ctrl-C stops it.")?;
+    tracing::info!("process started");
     server.run(stop).await?;
     say("stopped")
 }
@@ -134,17 +144,22 @@ async fn stop_at_a_signal((mut terminate, mut interrupt): (Signal, Signal), stop
     process::exit(128 + second.as_raw_value());
 }
 
-/// Logs to stderr. `level` counts unless the variable `RUST_LOG` says otherwise.
-pub(crate) fn init_logging(log: Log, level: Level) {
+/// Logs to stderr. `level` counts unless the variable `RUST_LOG` says otherwise. The metrics are made of what is logged at the level info, whether it
+/// is written or not.
+pub(crate) fn init_logging(log: Log, level: Level, metrics: Option<&Metrics>) {
     let wanted = std::env::var("RUST_LOG").unwrap_or_default();
     let targets = wanted.parse().unwrap_or_else(|_| Targets::new());
     let targets = if wanted.is_empty() { targets.with_default(level) } else { targets };
-    let registry = tracing_subscriber::registry().with(targets);
+    let samples = metrics.cloned().map(|metrics| {
+        let record = move |metric: &'static Metric, series: &[&str], value| metrics.record(metric, series, value);
+        telemetry::samples(record).with_filter(LevelFilter::INFO)
+    });
+    let registry = tracing_subscriber::registry().with(samples);
     match log {
-        Log::Json => registry.with(telemetry::log_lines(std::io::stderr)).init(),
+        Log::Json => registry.with(telemetry::log_lines(std::io::stderr, None).with_filter(targets)).init(),
         Log::Text => {
             let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-            registry.with(lines.with_ansi(false).with_target(false)).init();
+            registry.with(lines.with_ansi(false).with_target(false).with_filter(targets)).init();
         }
     }
 }

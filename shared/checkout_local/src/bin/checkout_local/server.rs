@@ -18,7 +18,7 @@ use std::{
 use stepwell::{Client, Runtime, System, core::plan::Plan};
 use stepwell_local::{
     DEFAULT_SLOTS, File, Host, Local, create_folder,
-    http::{self, Secret},
+    http::{self, Metrics, Secret},
 };
 use tasks_api::ShopIntake;
 use tokio::{net::TcpListener, sync::watch};
@@ -48,6 +48,8 @@ pub(crate) struct Settings {
     pub(crate) operators_port: u16,
     pub(crate) limits: Limits,
     pub(crate) slots: Slots,
+    /// What Prometheus reads at the operators' port.
+    pub(crate) metrics: Metrics,
 }
 
 /// How many deliveries of a step are in flight at most, by its name, where that is not [`DEFAULT_SLOTS`].
@@ -137,7 +139,8 @@ impl Server {
         let host = host(&local, &shop, &engine, &settings.slots)?;
 
         let intake = ShopIntake::new(shop.clone(), keys.clone());
-        let for_customers = checkout_api::router(engine.clone(), shop.clone(), keys, settings.limits).map_err(other)?;
+        let (limits, pricing) = (settings.limits, shop.pricing().map_err(other)?);
+        let for_customers = checkout_api::router(engine.clone(), shop.clone(), keys, limits, pricing).map_err(other)?;
         let engine = engine.with_result_types(tasks_api::result_types::<LocalShop>());
         let mailer = shop.mailer().map_err(other)?;
         let probes = tasks_api::probes(engine.clone());
@@ -155,6 +158,7 @@ impl Server {
         let console = console.map_err(other)?;
         let login = console.link(&url(&operators)?);
         let by_browser = console.router(http::named(operate.clone()));
+        let operate = operate.merge(settings.metrics.clone().router());
         let for_operators = by_browser.fallback_service(http::for_operators(operate, probes, operator_token));
         let (customers_url, operators_url, address) = (url(&customers)?, url(&operators)?, data.join("operators-url"));
         // For the command `stepwell`.

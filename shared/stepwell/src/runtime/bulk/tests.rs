@@ -69,7 +69,8 @@ fn failed_tasks(harness: &Harness, count: u64) -> Vec<TaskId> {
     let write = |number: u64| {
         let id = TaskId::from(Uuid::from_u64_pair(0x0190_0000_0000_7000, 0x8000_0000_0000_0000 | number));
         let (name, plan) = (workflow.id().to_string(), workflow.plan());
-        let new = NewTask { id, workflow: name, context: "null", plan, created_at: harness.now() };
+        let new =
+            NewTask { correlation_id: None, id, workflow: name, context: "null", plan, created_at: harness.now() };
         assert!(memory.store.apply_observed(&task::create(&new), |_| ()).unwrap().is_written());
         memory.force_step(id, "s0", StepState::Error);
         memory.force_task(id, TaskState::Failed);

@@ -21,7 +21,7 @@ use crate::{
         codes::EngineCode,
         format::{NEWER_FORMAT, NewerFormat},
         hex::hex,
-        id::{IdempotencyKey, TaskId},
+        id::{CorrelationId, IdempotencyKey, TaskId},
         item::Key,
         limits::MAX_CONTEXT_BYTES,
         message::Outgoing,
@@ -82,12 +82,19 @@ pub struct PendingStart {
     is_written: bool,
     /// The task that it is a rerun of.
     rerun_of: Option<RerunOf>,
+    correlation_id: Option<CorrelationId>,
 }
 
 impl PendingStart {
     /// The id that the task will have, or has if an earlier request with the same idempotency key started it.
     pub const fn task_id(&self) -> TaskId {
         self.task_id
+    }
+
+    /// Gives the task its caller's name for what it does. A task that is there already keeps its own.
+    #[must_use]
+    pub fn correlated(self, correlation_id: Option<CorrelationId>) -> Self {
+        Self { correlation_id, ..self }
     }
 
     /// Whether the task was already there when this start was prepared.
@@ -220,6 +227,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             started_by: None,
             is_written: false,
             rerun_of: None,
+            correlation_id: None,
         };
         let Some(key) = key else { return Ok(start) };
         let request_hash = request_hash(workflow, &start.context);
@@ -309,12 +317,14 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             started_by,
             is_written,
             rerun_of,
+            correlation_id,
+            ..
         } = start;
         if let Some(newer) = started_by {
             note_newer(task_id, &newer);
             return Ok(Started { task_id, already_there: true, messages_sent: false });
         }
-        let new = NewTask { id: task_id, workflow, context: &context, plan: &plan, created_at };
+        let new = NewTask { correlation_id, id: task_id, workflow, context: &context, plan: &plan, created_at };
         let create = rerun_of.map_or_else(|| task::create(&new), |of| task::create_rerun(&new, &of));
         let settlement = Settlement::of(create).then(wake(task_id, &workflow_name, plan.roots()));
         // A task that is known to be there is found by its values already. To put them again could fail, and say of a task that runs that nothing
@@ -322,7 +332,10 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         let found_by = found_by.iter().filter(|_| !is_written).map(|value| value.put(task_id, created_at)).collect();
         let settlement = settlement.found_by(found_by);
         let (followed, already_there) = match self.engine.settle(task_id, settlement).await {
-            Ok(Some(followed)) => (followed.map(drop), false),
+            Ok(Some(followed)) => {
+                tracing::info!(workflow = workflow_name, %task_id, "task started");
+                (followed.map(drop), false)
+            }
             Ok(None) => match self.engine.snapshot(task_id).await {
                 Ok(Some(there)) if there.task.never_starts() => return Err(StartError::RuledOut { task_id }),
                 Ok(Some(there)) => (self.wake_untouched_roots(&there).await, true),

@@ -43,7 +43,8 @@ fn written(harness: &Harness, shard: u8, number: u64) -> Id {
     let (workflow, low) = (workflow(&[&[]], &[], ""), 0x8000_0000_0000_0000 | (number << 8) | u64::from(shard));
     let id = Id::from(Uuid::from_u64_pair(0x0190_0000_0000_7000, low));
     let (plan, created_at) = (workflow.plan(), harness.now());
-    let new = NewTask { id, workflow: workflow.id().to_string(), context: "null", plan, created_at };
+    let new =
+        NewTask { correlation_id: None, id, workflow: workflow.id().to_string(), context: "null", plan, created_at };
     assert!(harness.memory().store.apply_observed(&task::create(&new), |_| ()).unwrap().is_written());
     id
 }

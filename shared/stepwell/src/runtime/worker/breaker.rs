@@ -6,7 +6,6 @@ use crate::{
         breaker::{Breaker, Evidence, Passage},
         codes::EngineCode,
         message::Message,
-        plan::StepPlan,
         record::{Failure, StepRecord, TaskRecord},
         settlement::{self, Disposition, Settlement, after_failure},
         state::StepState,
@@ -14,7 +13,7 @@ use crate::{
         timestamp::Timestamp,
     },
     ports::{Queue, Runtime, Store},
-    runtime::{breaker::ServiceBreaker, error::EngineError, recovery::alert_of_warning, step::Step},
+    runtime::{breaker::ServiceBreaker, error::EngineError, recovery::log_failed, step::Step},
 };
 use std::{
     collections::BTreeSet,
@@ -46,7 +45,7 @@ impl<S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'_, S, T, Q, A> {
         let deadline = task.deadline_of(self.step());
         match deadline.filter(|deadline| *deadline <= now) {
             Some(deadline) if record.attempt == 0 => {
-                return self.miss_deadline(&task, plan, record, deadline).await.map(Break);
+                return self.miss_deadline(&task, record, deadline).await.map(Break);
             }
             Some(_) => return Ok(Continue(Pass::Checks)),
             None => {}
@@ -83,7 +82,6 @@ impl<S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'_, S, T, Q, A> {
     async fn miss_deadline(
         &self,
         task: &TaskRecord,
-        plan: &StepPlan,
         record: &StepRecord,
         deadline: Timestamp,
     ) -> Result<Disposition, EngineError> {
@@ -94,9 +92,7 @@ impl<S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'_, S, T, Q, A> {
         let settled = self.settle_unclaimed(task, missed, Disposition::Acknowledge).await?;
         let Some(disposition) = settled else { return Ok(self.changed_meanwhile()) };
         tracing::info!(code, deadline = %deadline, "failed without an attempt");
-        if plan.optional {
-            alert_of_warning(task.id, self.step(), code);
-        }
+        log_failed(task, self.step(), code);
         Ok(disposition)
     }
 

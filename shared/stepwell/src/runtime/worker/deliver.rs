@@ -21,8 +21,9 @@ use crate::{
     },
     ports::{Queue, Received, Runtime, Store},
     runtime::{
+        backlog,
         error::EngineError,
-        recovery::alert_of_warning,
+        recovery::log_failed,
         step::{ErrorKind, Input, Step, StepContext, StepError, TaskData},
     },
 };
@@ -96,6 +97,10 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
         let engine = &self.worker.engine;
         let claim = step::claim(&request);
         let (claim, loaded) = tokio::join!(engine.apply(&claim), engine.load(message.task_id, &steps));
+        let task = loaded.as_ref().ok().and_then(|loaded| loaded.task.as_ref());
+        if let Some(id) = task.and_then(|task| task.correlation_id.as_ref()) {
+            tracing::Span::current().record("correlation_id", id.as_str());
+        }
         let mut claim = Claim::read(&request, claim?)?;
         if let Claim::Refused(found) = &claim
             // Without the task it could not run, and in an outage it could lose one attempt after the other.
@@ -271,7 +276,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
     async fn settle(
         &self,
         lease: &Lease,
-        plan: &StepPlan,
+        task: &TaskRecord,
         ended: &AttemptRecord,
         state: StepState,
         settlement: Settlement,
@@ -281,9 +286,8 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
         let settled = self.worker.engine.settle(lease.task, settlement.ending(delivery)).await?;
         let Some(followed) = settled else { return Ok(self.superseded()) };
         self.log(lease, ended, state);
-        if plan.optional && state == StepState::Error {
-            let code = ended.error.as_ref().map_or("", |error| &error.code);
-            alert_of_warning(lease.task, self.step(), code);
+        if state == StepState::Error {
+            log_failed(task, self.step(), ended.error.as_ref().map_or("", |error| &error.code));
         }
         Ok(followed?.map_or(disposition, |until| Disposition::GiveBack { until }))
     }
@@ -333,25 +337,19 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
         let result = handler.await;
         let evidence = attempt::evidence(&result, &context);
         let settled = match result {
-            Ok(result) => self.completed(lease, task, plan, &result).await,
+            Ok(result) => self.completed(lease, task, &result).await,
             Err(error) => self.failed(lease, task, plan, &error).await,
         };
         self.attempt_ended(evidence, pass).await;
         settled
     }
 
-    async fn completed(
-        &self,
-        lease: &Lease,
-        task: &TaskRecord,
-        plan: &StepPlan,
-        result: &str,
-    ) -> Result<Disposition, EngineError> {
+    async fn completed(&self, lease: &Lease, task: &TaskRecord, result: &str) -> Result<Disposition, EngineError> {
         let ended = lease.ended(self.now(), Outcome::Complete, None);
         let then = dispatch(task, self.step(), Dispatch::Initial, &BTreeMap::new(), self.now());
         let settlement = Settlement::of(step::complete(lease, &ended, result)).then(then);
         let settlement = settlement.found_by(keys_of_result(task, self.step(), result));
-        self.settle(lease, plan, &ended, StepState::Complete, settlement, Disposition::Acknowledge).await
+        self.settle(lease, task, &ended, StepState::Complete, settlement, Disposition::Acknowledge).await
     }
 
     async fn failed(
@@ -373,11 +371,11 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
                 let until = deadline.map_or(now + wait, |deadline| deadline.min(now + wait));
                 (ended.next_retry_at, ended.throttled) = (Some(until), throttled);
                 let settlement = Settlement::of(step::retry_later(lease, &ended));
-                self.settle(lease, plan, &ended, StepState::Retrying, settlement, Disposition::GiveBack { until }).await
+                self.settle(lease, task, &ended, StepState::Retrying, settlement, Disposition::GiveBack { until }).await
             }
             Verdict::Fail => {
                 let settlement = Settlement::of(step::fail(task, lease, &ended)).then(after_failure(task, self.step()));
-                self.settle(lease, plan, &ended, StepState::Error, settlement, Disposition::Acknowledge).await
+                self.settle(lease, task, &ended, StepState::Error, settlement, Disposition::Acknowledge).await
             }
         }
     }
@@ -388,17 +386,19 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
         Disposition::GiveBack { until: self.invocation.deadline }
     }
 
-    /// Logs the outcome of an attempt, in one line.
+    /// Logs the outcome of an attempt, in one line. Metrics are made of its seconds: those that the message waited in its queue, if it did not
+    /// wait for a time, those that the attempt took, and those until the next attempt.
     fn log(&self, lease: &Lease, ended: &AttemptRecord, state: StepState) {
-        let duration_ms = ended.finished_at.unwrap_or(lease.started_at).since(lease.started_at).as_millis();
-        let duration_ms = u64::try_from(duration_ms).unwrap_or(u64::MAX);
+        let finished_at = ended.finished_at.unwrap_or(lease.started_at);
         let error = ended.error.as_ref();
         tracing::info!(
             %state,
-            duration_ms,
+            queued_seconds = backlog::waited(self.message, lease.started_at).map(|waited| waited.as_secs_f64()),
+            attempt_seconds = finished_at.since(lease.started_at).as_secs_f64(),
             code = error.map(|error| error.code.as_str()),
             error = error.map(|error| error.message.as_str()),
             next_retry_at = ended.next_retry_at.map(|at| at.to_string()),
+            retry_wait_seconds = ended.next_retry_at.map(|at| at.since(finished_at).as_secs_f64()),
             "attempt ended"
         );
     }

@@ -113,7 +113,15 @@ impl<S: Step, T: Store, Q: Queue, A: Runtime> Worker<S, T, Q, A> {
     /// begun. It is as important as the most important line.
     fn span(&self, message: &Received) -> Span {
         let StepQueue { workflow, step, .. } = &self.serves;
-        tracing::error_span!("delivery", workflow, step, message_id = message.id, task_id = Empty, attempt = Empty)
+        tracing::error_span!(
+            "delivery",
+            workflow,
+            step,
+            message_id = message.id,
+            task_id = Empty,
+            correlation_id = Empty,
+            attempt = Empty
+        )
     }
 
     async fn handle_in_time(&self, message: &Received, invocation: &Invocation) -> Option<String> {

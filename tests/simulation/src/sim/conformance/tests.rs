@@ -71,8 +71,14 @@ impl Held {
         let held = Self { scheduler, table: MemoryTable::default().held_to(conformance), task: TaskId::new() };
         let workflow = Graph::chain(1).workflow();
         let (context, created_at) = ("{}", held.scheduler.now());
-        let new =
-            NewTask { id: held.task, workflow: workflow.id().to_string(), context, plan: workflow.plan(), created_at };
+        let new = NewTask {
+            correlation_id: None,
+            id: held.task,
+            workflow: workflow.id().to_string(),
+            context,
+            plan: workflow.plan(),
+            created_at,
+        };
         held.make(create(&new)).await;
         held
     }

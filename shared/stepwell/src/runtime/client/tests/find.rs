@@ -56,7 +56,7 @@ fn written_in_one_shard(harness: &Harness, count: u64) -> Vec<TaskId> {
         let id = TaskId::from(Uuid::from_u64_pair(0x0190_0000_0000_7000, 0x8000_0000_0000_0000 | (number << 8)));
         let (workflow, plan) = (workflow.id().to_string(), workflow.plan());
         let created_at = harness.now() + SECOND * u32::try_from(number).unwrap();
-        let new = NewTask { id, workflow, context: "null", plan, created_at };
+        let new = NewTask { correlation_id: None, id, workflow, context: "null", plan, created_at };
         assert!(harness.memory().store.apply_observed(&task::create(&new), |_| ()).unwrap().is_written());
         id
     };
@@ -296,7 +296,7 @@ async fn nothing_is_written_without_its_search_keys() {
     let harness = graph(&[&[]], &[], "");
     let (workflow, id) = (workflow(&[&[]], &[], ""), TaskId::new());
     let (name, plan, created_at) = (workflow.id().to_string(), workflow.plan(), harness.now());
-    let create = task::create(&NewTask { id, workflow: name, context: "null", plan, created_at });
+    let create = task::create(&NewTask { correlation_id: None, id, workflow: name, context: "null", plan, created_at });
     harness.fail_call("put_search_key", [FailureKind::Unavailable]);
     let start = Settlement::of(create).found_by(vec![value().put(id, created_at)]);
     let error = settle_first(&harness.ports(), start.clone()).await.unwrap_err();

@@ -1,60 +1,22 @@
 // The console in a browser, as an operator uses it: against `checkout_local serve` on a folder of its own. tests/run.sh console runs it.
-//
-// The screenshots in target/console/ are to be looked at. The times that it prints are for people; nothing here fails because of a slow machine.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
-import { createRequire } from "node:module";
-import { tmpdir } from "node:os";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { after, before, test } from "node:test";
 import { isDeepStrictEqual } from "node:util";
-
-const { STEPWELL_PROGRAM, STEPWELL_CONSOLE_TOOLS, STEPWELL_CHROMIUM } = process.env;
-const require = createRequire(join(STEPWELL_CONSOLE_TOOLS, "here.js"));
-const { chromium } = require("playwright-core");
-const { AxeBuilder } = require("@axe-core/playwright");
-
-const REPOSITORY = new URL("../../", import.meta.url).pathname;
-const ASSETS = join(REPOSITORY, "shared/console/assets");
-const SHOTS = join(REPOSITORY, "target/console");
+import {
+  accessible, askOperators, complaints, fits, launch, open as openPage, PACKAGES, PATIENCE, REPOSITORY, SCHEMES, sendsFew, shots, show as showUrl, startShop, until,
+} from "./browser.mjs";
 
 /** The number of failed tasks that the bulk action redrives. */
 const MANY = 1_000;
 
-/** All that a first view may send, with its headers. */
-const MOST_BYTES = 150_000;
-
-/** How long something may take that happens by itself, such as the next minute's work on a bulk action. */
-const PATIENCE = 120_000;
-
-const SCHEMES = [
-  ["light", { colorScheme: "light", viewport: { width: 1280, height: 860 } }],
-  ["dark", { colorScheme: "dark", viewport: { width: 1280, height: 860 } }],
-  ["phone", { colorScheme: "light", viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true }],
-];
+const shot = shots("console");
 
 // ---- The shop ----------------------------------------------------------------------------------------------------------
 
-const data = mkdtempSync(join(tmpdir(), "stepwell-console-"));
-let program, customers, operators, link, token, browser;
-
-async function startShop() {
-  program = spawn(STEPWELL_PROGRAM, ["serve", "--data", data, "--port", "0", "--operators-port", "0", "--checkouts-per-email", "0"], {
-    stdio: ["ignore", "pipe", "ignore"],
-    env: { ...process.env, USER: "ann" },
-  });
-  for await (const line of createInterface({ input: program.stdout })) {
-    const url = line.match(/http:\S+/)?.[0];
-    if (line.startsWith("customers")) customers = url;
-    if (line.startsWith("operators")) operators = url;
-    if (line.startsWith("console")) link = url;
-    if (line.startsWith("Ctrl-C")) return;
-  }
-  throw new Error("the shop does not start");
-}
+let shop, operators, token, browser;
 
 const request = (name) => JSON.parse(readFileSync(join(REPOSITORY, "events/requests", `${name}.json`), "utf8"));
 
@@ -62,27 +24,13 @@ const request = (name) => JSON.parse(readFileSync(join(REPOSITORY, "events/reque
 async function buy(name, change = () => {}) {
   const body = request(name);
   change(body.checkout);
-  const answer = await fetch(`${customers}/checkout`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+  const answer = await fetch(`${shop.customers}/checkout`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
   const { task_id: task } = await answer.json();
   assert.equal(answer.status, 202);
   return task;
 }
 
-/** Asks the operators' API itself. */
-async function api(path, body) {
-  const headers = { authorization: `Bearer ${token}`, "content-type": "application/json", "x-operator": "bob" };
-  const answer = await fetch(operators + path, { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body) });
-  assert.ok(answer.ok, `${path}: ${answer.status}`);
-  return answer.json();
-}
-
-async function until(what, holds) {
-  const end = Date.now() + PATIENCE;
-  while (!(await holds())) {
-    assert.ok(Date.now() < end, `it does not happen that ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
+const api = (path, body) => askOperators(shop, path, body);
 
 const taskIs = (id, status) => until(`${id} is ${status}`, async () => (await api(`/tasks/${id}`)).status === status);
 
@@ -106,39 +54,13 @@ async function declinedRefund() {
 
 // ---- The browser -------------------------------------------------------------------------------------------------------
 
-/** What pages have complained about. */
-const complaints = [];
-
-async function open(options, { loggedIn = true, leaves = false } = {}) {
-  const context = await browser.newContext(options);
-  if (loggedIn) await context.addCookies([cookie]);
-  const page = await context.newPage();
-  page.on("pageerror", (error) => complaints.push(error.stack));
-  page.on("console", (message) => {
-    // An answer that refuses is one of these; the tests ask for some.
-    if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) complaints.push(message.text());
-  });
-  page.on("dialog", (dialog) => (leaves ? dialog.accept() : complaints.push(`a dialog: ${dialog.message()}`)));
-  return page;
-}
-
 /** The cookie of the session that the link began. */
 let cookie;
 
-/** Goes to a page of the console, and waits until its answers are there. */
-async function show(page, path) {
-  await page.goto(operators + path);
-  await page.locator("main h1").waitFor();
-  await page.waitForFunction(() => !document.querySelector("main [aria-busy]"));
-}
+const open = (options, { loggedIn = true, leaves } = {}) => openPage(browser, options, { cookies: loggedIn ? [cookie] : [], leaves });
 
-async function accessible(page, what) {
-  const { violations } = await new AxeBuilder({ page }).analyze();
-  const told = violations.map(({ id, help, nodes }) => `${id}: ${help}\n  ${nodes.map(({ html, failureSummary }) => `${html}\n  ${failureSummary}`).join("\n  ")}`);
-  assert.deepEqual(told, [], what);
-}
-
-const shot = (page, name, fullPage = false) => page.screenshot({ path: join(SHOTS, `${name}.png`), fullPage });
+/** Goes to a page of the console. */
+const show = (page, path) => showUrl(page, operators + path);
 
 /** Counts the clicks of a person, on the pages that are opened from now on. */
 async function countClicks(page) {
@@ -151,24 +73,21 @@ async function countClicks(page) {
 }
 
 before(async () => {
-  rmSync(SHOTS, { recursive: true, force: true });
-  mkdirSync(SHOTS, { recursive: true });
-  browser = await chromium.launch({ executablePath: STEPWELL_CHROMIUM, args: ["--no-sandbox"] });
-  await startShop();
-  token = readFileSync(join(data, "operator-token"), "utf8").trim();
+  browser = await launch();
+  shop = await startShop("--checkouts-per-email", "0");
+  ({ operators, token } = shop);
 });
 
 after(async () => {
   await browser?.close();
-  program?.kill("SIGTERM");
-  rmSync(data, { recursive: true, force: true });
+  shop?.stop();
 });
 
 // ---- The tests, one after the other on one shop ------------------------------------------------------------------------
 
 test("vendored libraries are those of the lockfile", () => {
-  const own = (path) => readFileSync(join(ASSETS, "vendor", path), "utf8");
-  const published = (path) => readFileSync(join(STEPWELL_CONSOLE_TOOLS, "node_modules", path), "utf8");
+  const own = (path) => readFileSync(join(REPOSITORY, "shared/pages/assets/vendor", path), "utf8");
+  const published = (path) => readFileSync(join(PACKAGES, path), "utf8");
   assert.equal(own("preact.js"), published("preact/dist/preact.mjs"));
   assert.equal(own("hooks.js"), published("preact/hooks/dist/hooks.mjs").replace('from"preact"', 'from"./preact.js"'));
   assert.equal(own("htm.js"), published("htm/dist/htm.mjs"));
@@ -178,7 +97,7 @@ test("vendored libraries are those of the lockfile", () => {
 
 test("the printed link logs in once, and a wrong token does not", async () => {
   const page = await open({}, { loggedIn: false });
-  await page.goto(link);
+  await page.goto(shop.link);
   await page.getByRole("heading", { name: "Overview" }).waitFor();
   assert.equal(new URL(page.url()).hash, "", "the code leaves the address");
   assert.ok(await page.getByText("as ann").isVisible());
@@ -187,7 +106,7 @@ test("the printed link logs in once, and a wrong token does not", async () => {
   assert.equal(await page.evaluate(() => document.cookie), "");
 
   const other = await open({}, { loggedIn: false });
-  await other.goto(link);
+  await other.goto(shop.link);
   await other.getByText("This link has been used, or it is too old").waitFor();
   await other.getByLabel("Token").fill(`${token}0`);
   await other.getByRole("button", { name: "Log in" }).click();
@@ -205,16 +124,7 @@ test("the printed link logs in once, and a wrong token does not", async () => {
 
 test("a first view sends few bytes", async (t) => {
   const page = await open({});
-  const session = await page.context().newCDPSession(page);
-  await session.send("Network.enable");
-  let bytes = 0;
-  session.on("Network.loadingFinished", ({ encodedDataLength }) => (bytes += encodedDataLength));
-  await show(page, "/console/");
-  const painted = await page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0]?.startTime);
-  t.diagnostic(`${bytes} bytes with all answers, first painted after ${Math.round(painted)} ms`);
-  const files = readdirSync(ASSETS, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
-  assert.ok(files.length > 10 && bytes > 50_000, "they are counted");
-  assert.ok(bytes <= MOST_BYTES, `${bytes} bytes`);
+  await sendsFew(page, `${operators}/console/`, t);
   await page.context().close();
 });
 
@@ -484,6 +394,37 @@ test("a shop whose requests cost money is asked each 30 seconds", async () => {
   await page.context().close();
 });
 
+test("a step that waits is run now", async () => {
+  const id = await buy("gateway_rate_limited");
+  await until("it waits", async () => (await api(`/tasks/${id}`)).steps.some((step) => step.status === "retrying"));
+  const page = await open({});
+  await show(page, `/console/tasks/${id}`);
+  await page.getByRole("button", { name: "Run now…" }).click();
+  await page.getByText("What waits for its time, process_payment, is attempted at once").waitFor();
+  await page.getByLabel("Why").fill("the customer is on the phone");
+  await page.getByRole("button", { name: "Run now", exact: true }).click();
+  await page.getByRole("button", { name: "Do it now" }).click();
+  await page.getByText("All is done.").waitFor();
+  const { what, why } = (await api(`/tasks/${id}`)).actions.at(-1);
+  assert.deepEqual([what, why], ["run_now", "the customer is on the phone"]);
+  await page.context().close();
+});
+
+test("the workflows have the figures of their steps", async () => {
+  const page = await open({});
+  await show(page, "/console/");
+  await page.getByRole("link", { name: "Workflows" }).click();
+  const row = page.getByRole("row").filter({ has: page.getByRole("rowheader", { name: /^validate_cart/ }) });
+  await row.getByRole("link", { name: "PRICE_MISMATCH" }).waitFor();
+  const { workflows: [{ steps }] } = await api("/analytics?tasks=200");
+  const { failed } = steps.find(({ name }) => name === "validate_cart");
+  assert.ok(failed > 100, `${failed}`);
+  await page.getByText(/^Figures of the newest \d+ tasks/).waitFor();
+  await row.getByRole("link", { name: "PRICE_MISMATCH" }).click();
+  await page.waitForURL("**/console/tasks?failed_step=validate_cart&error_code=PRICE_MISMATCH");
+  await page.context().close();
+});
+
 test("counts have what is not kept or not counted", async () => {
   const id = await declinedCard();
   const page = await open({});
@@ -656,6 +597,7 @@ test("every page is accessible and fits, light, dark and on a phone", async () =
     "task-person": `/console/tasks/${person}`,
     "task-complete": `/console/tasks/${complete}`,
     "task-unknown": "/console/tasks/018f4e4e-7c1a-7000-8000-0123456789ab",
+    workflows: "/console/workflows",
     bulk: "/console/bulk",
     "bulk-one": bulkPath,
     "not-found": "/console/nothing/here",
@@ -668,8 +610,7 @@ test("every page is accessible and fits, light, dark and on a phone", async () =
       // Opening one takes it out of the list.
       while ((await details.count()) > 0) await details.first().evaluate((summary) => (summary.parentElement.open = true));
       await accessible(page, `${scheme} ${name}`);
-      const beyond = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-      assert.ok(beyond <= 0, `${scheme} ${name} is ${beyond} px too wide`);
+      await fits(page, `${scheme} ${name}`);
       await show(page, path);
       await shot(page, `${scheme}-${name}`, name.startsWith("task-") || name === "overview");
     }

@@ -7,7 +7,7 @@ use axum::{
     response::Response,
 };
 
-/// Nothing is loaded but the console's own files, no script or style stands in a page, and no other page may show one of these in a frame.
+/// Nothing is loaded but the application's own files, no script or style stands in a page, and no other page may show one of these in a frame.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
                       frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
 
@@ -19,8 +19,8 @@ const HEADERS: [(HeaderName, HeaderValue); 5] = [
     (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
 ];
 
-/// Adds them.
-pub(crate) async fn add(request: Request, next: Next) -> Response {
+/// Adds them to an answer. One that does not say how long it may be kept is kept nowhere.
+pub async fn with_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.extend(HEADERS);

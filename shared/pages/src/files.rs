@@ -1,65 +1,68 @@
-//! The files of the pages, as they are in the folder `assets`.
+//! The files of an application, by their paths.
 
 use axum::{
+    Router,
     body::Bytes,
     extract::{Path, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
+    routing::get,
 };
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Each file, by its path from the folder.
+/// The files of the calling crate's folder `assets`, by their paths from it.
+#[macro_export]
 macro_rules! files {
-    ($($path:literal)+) => { [$(($path, include_bytes!(concat!("../assets/", $path)).as_slice())),+] };
+    ($($path:literal)+) => {
+        [$((
+            $path,
+            $crate::Bytes::from_static(include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/", $path))),
+        )),+]
+    };
 }
 
-const FILES: &[(&str, &[u8])] = &files![
-    "actions.js"
-    "api.js"
-    "app.js"
-    "bulk.js"
-    "console.css"
-    "icon.svg"
-    "index.html"
-    "list.js"
-    "overview.js"
-    "parts.js"
-    "task.js"
-    "graph.js"
-    "timeline.js"
-    "vendor/LICENSES.txt"
-    "vendor/hooks.js"
-    "vendor/htm.js"
-    "vendor/preact.js"
-];
-
-/// The one page. Its script reads the address, and shows what belongs there.
+/// The one page of an application. Its script reads the address, and shows what belongs there.
 const PAGE: &str = "index.html";
 
-/// The file of the error codes, which the program makes.
-const CODES: &str = "codes.json";
-
 /// A file, and the tag by which a browser knows it again.
-struct Asset {
+#[derive(Debug)]
+struct File {
     bytes: Bytes,
     tag: HeaderValue,
     kind: HeaderValue,
 }
 
-/// All files, by their paths.
-pub(crate) struct Assets(BTreeMap<&'static str, Asset>);
+/// The files of an application.
+#[derive(Debug)]
+pub struct Pages(BTreeMap<&'static str, File>);
 
-impl Assets {
-    /// The files, and these error codes as JSON.
-    pub(crate) fn new(codes: &str) -> Self {
-        let files = FILES.iter().map(|(path, bytes)| (*path, Bytes::from_static(bytes)));
-        let all = files.chain([(CODES, Bytes::from(codes.to_owned()))]);
-        Self(all.map(|(path, bytes)| (path, Asset::new(path, bytes))).collect())
+impl Pages {
+    /// These files of an application, one of which is `index.html`, and those that all applications share.
+    pub fn new(own: impl IntoIterator<Item = (&'static str, Bytes)>) -> Self {
+        let shared = files![
+            "base.css"
+            "common.js"
+            "http.js"
+            "icon.svg"
+            "vendor/LICENSES.txt"
+            "vendor/hooks.js"
+            "vendor/htm.js"
+            "vendor/preact.js"
+        ];
+        Self(shared.into_iter().chain(own).map(|(path, bytes)| (path, File::new(path, bytes))).collect())
+    }
+
+    /// Serves the page at this address, and the files below this path. What is below it without a dot is the page as well.
+    pub fn router(self, page_at: &str, files_below: &str) -> Router {
+        Router::new()
+            .route(page_at, get(page))
+            .route(&format!("{files_below}/{{*path}}"), get(file))
+            .with_state(Arc::new(self))
     }
 }
 
-impl Asset {
+impl File {
     fn new(path: &str, bytes: Bytes) -> Self {
         let hash: String = Sha256::digest(&bytes).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
         // Digits are always a header.
@@ -75,7 +78,7 @@ impl Asset {
         Self { bytes, tag, kind }
     }
 
-    /// Answers with the file, or that the browser has it. It asks each time: this costs nothing on one machine, and no page mixes versions.
+    /// Answers with the file, or that the browser has it. It asks each time: so no page mixes versions.
     fn answer(&self, headers: &HeaderMap) -> Response {
         let own = [
             (header::ETAG, self.tag.clone()),
@@ -90,19 +93,19 @@ impl Asset {
 }
 
 /// Answers with the page.
-pub(crate) async fn page(State(assets): State<Arc<Assets>>) -> Response {
-    match assets.0.get(PAGE) {
+async fn page(State(pages): State<Arc<Pages>>) -> Response {
+    match pages.0.get(PAGE) {
         Some(page) => ([(header::CONTENT_TYPE, page.kind.clone())], page.bytes.clone()).into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }
 
 /// Answers with a file, or with the page: the pages' addresses have no dot.
-pub(crate) async fn file(State(assets): State<Arc<Assets>>, Path(path): Path<String>, headers: HeaderMap) -> Response {
-    match assets.0.get(path.as_str()) {
-        _ if path == PAGE => page(State(assets)).await,
-        Some(asset) => asset.answer(&headers),
+async fn file(State(pages): State<Arc<Pages>>, Path(path): Path<String>, headers: HeaderMap) -> Response {
+    match pages.0.get(path.as_str()) {
+        _ if path == PAGE => page(State(pages)).await,
+        Some(file) => file.answer(&headers),
         None if path.contains('.') => StatusCode::NOT_FOUND.into_response(),
-        None => page(State(assets)).await,
+        None => page(State(pages)).await,
     }
 }

@@ -1,0 +1,101 @@
+// The workflows: each step with its limits as the file says them, and with the figures of the newest tasks.
+
+import { useAnswer } from "./api.js";
+import { clock, duration, html, Name, plural, Problem, query, Title } from "./parts.js";
+
+/** Of how many of the newest tasks the figures are. Each is read once for them. */
+const SAMPLE = 200;
+
+const COMPENSATE = { on_error: "A failed task is compensated by itself", on_cancel: "Only a cancelled task is compensated", manual: "Nothing is compensated by itself" };
+
+const percent = (share) => (share === null ? "–" : `${(share * 100).toFixed(share > 0 && share < 0.1 ? 1 : 0)} %`);
+
+/** How times are spread. */
+function Spread({ of }) {
+  return of?.count > 0
+    ? html`${[of.p50, of.p95, of.p99].map((ms, place) => html`${place > 0 && html`<span class="hint"> · </span>`}${duration(ms)}`)}`
+    : "–";
+}
+
+/** The error codes of a step, each with a link to its failed tasks. */
+function Codes({ codes, step }) {
+  return Object.entries(codes).map(([code, count], place) => html`
+    ${place > 0 ? ", " : ""}${count} × <a href="/console/tasks${query({ failed_step: step, error_code: code })}"><code><${Name} text=${code} /></code></a>`);
+}
+
+/** What the file says of a step. */
+function limits(step) {
+  return [
+    step.compensates && `undoes ${step.compensates}`,
+    step.depends_on.length > 0 && `after ${step.depends_on.join(", ")}`,
+    step.max_attempts === null ? "as many attempts as it needs" : plural(step.max_attempts, "attempt"),
+    `of ${step.timeout_seconds} s at most`,
+    step.waits_on && `waits for ${step.waits_on}`,
+    step.optional && "optional",
+  ].filter(Boolean).join(", ");
+}
+
+function Step({ step, figures }) {
+  const empty = figures ? 0 : "–";
+  return html`
+    <tr>
+      <th scope="row"><code><${Name} text=${step.name} /></code><p class="hint">${limits(step)}</p></th>
+      <td class="number">${figures?.tasks ?? empty}</td>
+      <td class="number">${figures?.retries ?? empty}</td>
+      <td class="number">${figures?.failed ?? empty}</td>
+      <td class="number"><${Spread} of=${figures?.run_ms} /></td>
+      <td class="number"><${Spread} of=${figures?.wait_ms} /></td>
+      <td>${figures && html`<${Codes} codes=${figures.codes} step=${step.name} />`}</td>
+    </tr>`;
+}
+
+function Workflow({ workflow, figures }) {
+  const heading = `workflow-${workflow.id}`;
+  const steps = new Map(figures?.steps.map((step) => [step.name, step]));
+  const facts = [
+    COMPENSATE[workflow.compensate] ?? workflow.compensate,
+    workflow.redrives_after_seconds.length > 0 && `${plural(workflow.redrives_after_seconds.length, "redrive")} by itself`,
+    workflow.complete_within_seconds && `Done within ${duration(workflow.complete_within_seconds * 1000)}`,
+  ];
+  return html`
+    <section class="card" aria-labelledby=${heading}>
+      <h2 id=${heading}>${workflow.id}</h2>
+      <p>${workflow.description}</p>
+      <p class="hint">${facts.filter(Boolean).join(". ")}.</p>
+      ${figures && html`
+        <dl class="facts">
+          <dt>Tasks</dt><dd>${figures.tasks.toLocaleString("en")}: ${percent(figures.completion_rate)} of those that have ended are complete, ${percent(figures.error_rate)} failed</dd>
+          <dt>Start to end</dt><dd><${Spread} of=${figures.duration_ms} /></dd>
+        </dl>`}
+      <div class="scroll" tabindex="0" role="group" aria-label="Steps of ${workflow.id}">
+        <table>
+          <caption class="hidden">Steps and compensations, with their figures</caption>
+          <thead>
+            <tr><th scope="col">Step</th><th scope="col">Tasks</th><th scope="col">Retries</th><th scope="col">Failed</th><th scope="col">Runs</th><th scope="col">Waits</th><th scope="col">Errors</th></tr>
+          </thead>
+          <tbody>
+            ${[...workflow.steps, ...workflow.compensations].map((step) => html`<${Step} key=${step.name} step=${step} figures=${steps.get(step.name)} />`)}
+          </tbody>
+        </table>
+      </div>
+    </section>`;
+}
+
+export function Workflows() {
+  const { data, error } = useAnswer("/workflows", 0);
+  const figures = useAnswer(`/analytics?tasks=${SAMPLE}`, 0);
+  const of = (workflow) => figures.data?.workflows.find((one) => workflow.id.startsWith(`${one.workflow}@`));
+  const { data: sample } = figures;
+  return html`
+    <${Title} title="Workflows">Workflows</>
+    <${Problem} error=${error ?? figures.error} />
+    <div class="bar" aria-busy=${(!data && !error) || (!sample && !figures.error) ? "true" : undefined}>
+      <p class="hint">${sample
+        ? html`Figures of ${sample.or_more ? "the newest " : ""}${plural(sample.tasks, "task")}${sample.started && `, started from ${clock(sample.started.first)} to ${clock(sample.started.last)}`}.
+            Times are p50 · p95 · p99 by nearest rank: of single attempts, and of all that a step waited in one task.`
+        : "The figures are being computed."}</p>
+      <button onClick=${figures.reload}>Compute anew</button>
+    </div>
+    ${data?.workflows.map((workflow) => html`<${Workflow} key=${workflow.id} workflow=${workflow} figures=${of(workflow)} />`)}
+    ${sample && html`<details><summary>How the figures come about</summary><p class="hint">${sample.method}</p></details>`}`;
+}
