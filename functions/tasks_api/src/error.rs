@@ -141,7 +141,7 @@ impl From<ActionError> for ApiError {
                     _ => None,
                 };
                 let remedy =
-                    if *refused == NotRerun::Complete { ": send the request again with `\"again\": true`" } else { "" };
+                    if refused.asks_for_again() { ": send the request again with `\"again\": true`" } else { "" };
                 Self::Illegal { why: format!("{why}{remedy}"), status }
             }
             ActionError::WasRerun(_)

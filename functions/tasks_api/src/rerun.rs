@@ -51,9 +51,10 @@ pub(crate) struct Rerunning {
     task_id: TaskId,
     /// The task that was rerun.
     rerun_of: TaskId,
-    /// `pending` after a start; `unconfirmed` if it is not known whether it was started: the same request tells, sent again.
+    /// `pending` after a start; `unconfirmed` if it is not known whether it was started: the same request, sent again, goes on with it.
     status: &'static str,
-    /// The relative URL by which the customer of the new task follows it, with its key. For checkouts only.
+    /// The relative URL by which the customer of the new task follows it, with its key. For checkouts that have started only: whoever asks
+    /// for one that has not is told that it never will, and it never does.
     #[serde(skip_serializing_if = "Option::is_none")]
     checkout_url: Option<String>,
 }
@@ -183,7 +184,7 @@ pub(crate) async fn rerun<I: Intake, S: Store, Q: Queue, A: Runtime>(
         intake.keep(new, &secret, engine.now()).await?;
     }
     let answer = |status| {
-        let checkout_url = intake.customer_url(workflow, new);
+        let checkout_url = (status != UNCONFIRMED).then(|| intake.customer_url(workflow, new)).flatten();
         let answer = Rerunning { success: true, task_id: new, rerun_of: id, status, checkout_url };
         (StatusCode::ACCEPTED, Json(answer))
     };
@@ -203,8 +204,8 @@ fn not_started(error: StartError) -> ApiError {
         StartError::TooLarge { .. } => CommonError::TooLarge(MAX_CONTEXT_BYTES).into(),
         StartError::NotWritten(error) => error.into(),
         StartError::RuledOut { .. } => {
-            let why =
-                "Another request has rerun the task meanwhile, in the place of this one; look at the task".to_owned();
+            let why = "Another request has taken the place of this one, which has started nothing; look at the task"
+                .to_owned();
             ApiError::Illegal { why, status: None }
         }
         // A rerun has no idempotency key, and what is not known is answered with 202.

@@ -385,7 +385,11 @@ impl<T: Store> Writer<'_, T> {
             #[cfg(test)]
             Rerun => {
                 let action = Action { rerun_as: Some(super::id(RERUN)), ..action(ActionKind::Rerun, None) };
-                tasks::reserve_rerun(task(), super::id(RERUN), &action)
+                let to = stepwell::core::record::RerunAs {
+                    task: super::id(RERUN),
+                    request_hash: idempotency_key().request_hash,
+                };
+                tasks::reserve_rerun(task(), &to, &action)
             }
         };
         applied(self.table, transition).await;

@@ -11,7 +11,7 @@ use stepwell::{
     Actor, TaskId, Workflow,
     core::{
         item::{Item, Key, attribute},
-        record::{ActionKind, NewTask, RerunOf},
+        record::{ActionKind, NewTask, RerunAs},
         snapshot::TaskSnapshot,
         state::{End, TaskState},
         task,
@@ -178,16 +178,16 @@ async fn task_that_was_rerun_and_its_rerun_are_written_and_read() {
     let harness = an_hour_later().await;
     let (old, new) = (case.task(), super::id(cases::RERUN));
     let store = MemoryStore::default();
-    let of = RerunOf { task: old, request_hash: cases::idempotency_key().request_hash };
     let start = NewTask { correlation_id: None, id: new, ..case.start().unwrap() };
-    store.apply(&task::create_rerun(&start, &of)).await.unwrap();
+    store.apply(&task::create_rerun(&start, old)).await.unwrap();
     let rerun = held_to_fixture(&store, new, "v3/task-of-a-rerun", super::read);
     for (key, item) in written_as_before(&case, super::read).await.into_iter().chain(rerun) {
         harness.memory().store.put(key, item).unwrap();
     }
     let (old, new) = (harness.snapshot(old).await.unwrap().task, harness.snapshot(new).await.unwrap().task);
-    assert_eq!((old.rerun_as, old.actions.last().unwrap().rerun_as, old.newer), (Some(new.id), Some(new.id), None));
-    assert_eq!((new.rerun_of, new.newer), (Some(of), None));
+    let rerun_as = RerunAs { task: new.id, request_hash: cases::idempotency_key().request_hash };
+    assert_eq!((old.rerun_as, old.actions.last().unwrap().rerun_as, old.newer), (Some(rerun_as), Some(new.id), None));
+    assert_eq!((new.rerun_of, new.newer), (Some(old.id), None));
 }
 
 /// The attributes of an item and the kinds of their values: all that a reader of it relies on.

@@ -4,7 +4,7 @@ use super::{
     format::{NewerFormat, understood},
     index::{IndexEntry, IndexPartition, IndexPosition},
     item::{Item, Key, attribute},
-    record::{Action, KeyRecord, Refusal, RerunOf, StepRecord, TaskRecord},
+    record::{Action, KeyRecord, Refusal, RerunAs, StepRecord, TaskRecord},
 };
 use crate::core::{
     id::{CorrelationId, TaskId},
@@ -195,8 +195,8 @@ impl TaskRecord {
             deadline_from: stored.deadline_from,
             actions: stored.actions,
             refusals: stored.refusals,
-            rerun_as: stored.rerun_as,
-            rerun_of: stored.rerun_of.map(|task| RerunOf { task, request_hash: stored.request_hash }),
+            rerun_as: stored.rerun_as.map(|task| RerunAs { task, request_hash: stored.request_hash }),
+            rerun_of: stored.rerun_of,
             correlation_id: stored.correlation_id.and_then(CorrelationId::new),
             newer: None,
         })

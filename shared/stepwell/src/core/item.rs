@@ -80,7 +80,7 @@ pub mod attribute {
     pub const LISTED_AT: &str = "listed_at";
     /// Of an idempotency key or a search key: its task.
     pub const TASK_ID: &str = "task_id";
-    /// Of an idempotency key or a rerun: the SHA-256 of its request, as hex.
+    /// Of an idempotency key, or of a task that was rerun: the SHA-256 of that request, as hex.
     pub const REQUEST_HASH: &str = "request_hash";
     /// Of a breaker: the time at which it was opened. A closed breaker has none.
     pub const OPENED_AT: &str = "opened_at";

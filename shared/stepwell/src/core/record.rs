@@ -103,19 +103,20 @@ pub struct TaskRecord {
     pub actions: Vec<Action>,
     /// The refusals of cancellations, oldest first. After each, the task was complete again.
     pub refusals: Vec<Refusal>,
-    /// The task that this one was [rerun](super::task::reserve_rerun) as. It is there, or is about to be started, or its start broke off.
-    pub rerun_as: Option<TaskId>,
-    /// The task that this one is a rerun of, and the request for it.
-    pub rerun_of: Option<RerunOf>,
+    /// The task that this one was [rerun](super::task::reserve_rerun) as, and the request for it. It is there, or is about to be started, or
+    /// its start broke off.
+    pub rerun_as: Option<RerunAs>,
+    /// The task that this one is a rerun of.
+    pub rerun_of: Option<TaskId>,
     /// The format of the item, if it needs a newer reader. Then this version may not act on the task. Fields that it cannot
     /// read have the values of a task that has just begun; an unreadable plan has no steps.
     pub newer: Option<NewerFormat>,
 }
 
-/// Where a rerun comes from.
+/// What a task is rerun as.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RerunOf {
-    /// The task that was rerun.
+pub struct RerunAs {
+    /// The new task.
     pub task: TaskId,
     /// SHA-256 of the request, as hex.
     pub request_hash: String,
@@ -291,6 +292,9 @@ impl Action {
     /// The bytes that the page of a bulk action takes.
     const BULK_BYTES: usize = 60;
 
+    /// The bytes that the new task of a rerun takes.
+    const RERUN_BYTES: usize = 50;
+
     /// Whether it is one of the redrives that the plan allows the engine: made by the engine, or at once by somebody in its place.
     pub fn is_planned_redrive(&self) -> bool {
         match self.what {
@@ -301,7 +305,8 @@ impl Action {
 
     fn bytes(&self) -> usize {
         let bulk = self.bulk.map_or(0, |_| Self::BULK_BYTES);
-        Self::FRAME_BYTES + bulk + self.step.as_ref().map_or(0, String::len) + self.who.len() + self.why.len()
+        let rerun = self.rerun_as.map_or(0, |_| Self::RERUN_BYTES);
+        Self::FRAME_BYTES + bulk + rerun + self.step.as_ref().map_or(0, String::len) + self.who.len() + self.why.len()
     }
 }
 

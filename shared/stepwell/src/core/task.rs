@@ -10,7 +10,7 @@ use super::{
     item::{Item, Key, attribute, set, stored, stored_text},
     parts::{is_state, lost_attempt, made, millis, rescheduled, stamp, stands_in, to_state},
     record::{
-        Action, ActionKind, Failure, KEY_RETENTION, KeyRecord, NewTask, RETENTION, Refusal, RerunOf, StepRecord,
+        Action, ActionKind, Failure, KEY_RETENTION, KeyRecord, NewTask, RETENTION, Refusal, RerunAs, StepRecord,
         TaskRecord,
     },
     timer::unlisted,
@@ -55,11 +55,8 @@ pub fn create(task: &NewTask<'_>) -> Transition {
 }
 
 /// Creates a task as the rerun of another one, unless it exists.
-pub fn create_rerun(task: &NewTask<'_>, of: &RerunOf) -> Transition {
-    let more = [
-        Change::Set(attribute::RERUN_OF, of.task.to_string().into()),
-        Change::Set(attribute::REQUEST_HASH, of.request_hash.as_str().into()),
-    ];
+pub fn create_rerun(task: &NewTask<'_>, of: TaskId) -> Transition {
+    let more = [Change::Set(attribute::RERUN_OF, of.to_string().into())];
     Transition::of("create", creation(task, TaskState::Running, task.created_at + FIRST_INSPECTION_AFTER, more))
 }
 
@@ -340,15 +337,19 @@ pub fn close_or_compensate(task: TaskId, to: Termination, action: &Action) -> Tr
 /// A complete task can be cancelled all the same, which only gives back.
 ///
 /// An id that was reserved before is replaced. The caller has to have [ruled it out](rule_out).
-pub fn reserve_rerun(task: &TaskRecord, to: TaskId, action: &Action) -> Transition {
+pub fn reserve_rerun(task: &TaskRecord, to: &RerunAs, action: &Action) -> Transition {
     let reserved = |id: TaskId| Condition::Is(attribute::RERUN_AS, id.to_string().into());
-    let as_read = task.rerun_as.map_or_else(was_not_rerun, reserved);
+    let as_read = task.rerun_as.as_ref().map_or_else(was_not_rerun, |before| reserved(before.task));
     let format = task.plan.format().max(RERUN);
-    let changes = [Change::Set(attribute::RERUN_AS, to.to_string().into()), in_trail(action)].into_iter();
-    let changes = changes.chain([attribute::V, attribute::NEEDS].map(|name| Change::Set(name, format.into())));
+    let mut changes = vec![
+        Change::Set(attribute::RERUN_AS, to.task.to_string().into()),
+        Change::Set(attribute::REQUEST_HASH, to.request_hash.as_str().into()),
+        in_trail(action),
+    ];
+    changes.extend([attribute::V, attribute::NEEDS].map(|name| Change::Set(name, format.into())));
     let condition = is_in(task.state).and(still_failed(task)).and(as_read);
-    let write = Write::update(Key::Task(task.id), condition, changes.collect());
-    Transition::of("reserve_rerun", write.made_before(reserved(to)))
+    let write = Write::update(Key::Task(task.id), condition, changes);
+    Transition::of("reserve_rerun", write.made_before(reserved(to.task)))
 }
 
 /// Writes the graph of the compensations of a task, sorted topologically, unless it is written. A chain needs no more than its

@@ -119,7 +119,7 @@ impl FinalState<'_> {
     /// A rerun is the one whose id its task has reserved. So a task has at most one.
     fn rerun(&self) -> Result<(), String> {
         let Some(of) = &self.task.rerun_of else { return Ok(()) };
-        let reserved = self.simulation.table.task(of.task, |task| task.rerun_as);
+        let reserved = self.simulation.table.task(*of, |task| task.rerun_as.as_ref().map(|rerun| rerun.task));
         expect(reserved, Some(self.task.id), "the rerun of its task")
     }
 

@@ -20,7 +20,7 @@ use stepwell::{
         item::Item,
         message::StepQueue,
         plan::{Plan, StepPlan},
-        record::{Action, ActionKind, KeyRecord},
+        record::{Action, ActionKind, KeyRecord, RerunAs},
         search::task_found,
         snapshot::Loaded,
         state::{End, TaskState},
@@ -265,7 +265,10 @@ fn transition(op: &Op, given: &Given, plan: &Plan) -> Option<Transition> {
         Op::ReserveKey => task::reserve_key(&key_of(id, now)),
         Op::PutSearchKey => search_value_of(id).put(id, now),
         Op::RepointKey => task::repoint_key(&key_of(id, now), TaskId::new(), now),
-        Op::ReserveRerun => task::reserve_rerun(task, TaskId::new(), &given.action(ActionKind::Rerun)),
+        Op::ReserveRerun => {
+            let to = RerunAs { task: TaskId::new(), request_hash: "hash".to_owned() };
+            task::reserve_rerun(task, &to, &given.action(ActionKind::Rerun))
+        }
         Op::RuleOut => task::rule_out(id, "another".to_owned(), now, &given.action(ActionKind::Cancel)),
         Op::Claim(number) => {
             step::claim(&ClaimRequest { task: id, step, owner: &owner(*number), now, lease_until: now + LEASE })

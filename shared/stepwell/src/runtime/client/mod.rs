@@ -26,7 +26,7 @@ use crate::{
         limits::MAX_CONTEXT_BYTES,
         message::Outgoing,
         plan::{Plan, StepPlan},
-        record::{ActionKind, KeyRecord, NewTask, RerunOf},
+        record::{ActionKind, KeyRecord, NewTask},
         search::SearchValue,
         settlement::{Due, Settlement},
         snapshot::TaskSnapshot,
@@ -81,7 +81,7 @@ pub struct PendingStart {
     /// Whether an earlier request with the same idempotency key has written the task.
     is_written: bool,
     /// The task that it is a rerun of.
-    rerun_of: Option<RerunOf>,
+    rerun_of: Option<TaskId>,
     correlation_id: Option<CorrelationId>,
 }
 
@@ -325,7 +325,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             return Ok(Started { task_id, already_there: true, messages_sent: false });
         }
         let new = NewTask { correlation_id, id: task_id, workflow, context: &context, plan: &plan, created_at };
-        let create = rerun_of.map_or_else(|| task::create(&new), |of| task::create_rerun(&new, &of));
+        let create = rerun_of.map_or_else(|| task::create(&new), |of| task::create_rerun(&new, of));
         let settlement = Settlement::of(create).then(wake(task_id, &workflow_name, plan.roots()));
         // A task that is known to be there is found by its values already. To put them again could fail, and say of a task that runs that nothing
         // was written.

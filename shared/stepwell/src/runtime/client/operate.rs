@@ -542,8 +542,8 @@ fn is_parked(step: &StepRecord) -> bool {
 
 /// No step of a task that was rerun may run again. Its compensations may.
 fn was_not_rerun(snapshot: &TaskSnapshot) -> Result<(), ActionError> {
-    let rerun_as = snapshot.task.rerun_as.filter(|_| !snapshot.task.state.is_compensating());
-    rerun_as.map_or(Ok(()), |to| Err(ActionError::WasRerun(to)))
+    let rerun_as = snapshot.task.rerun_as.as_ref().filter(|_| !snapshot.task.state.is_compensating());
+    rerun_as.map_or(Ok(()), |to| Err(ActionError::WasRerun(to.task)))
 }
 
 fn refused(action: ActionKind, snapshot: &TaskSnapshot) -> ActionError {

@@ -7,16 +7,16 @@
 //!    [nothing of the old task runs again](task::reserve_rerun), and only a task of this id is its rerun.
 //! 3. [`Client::write_start`] starts that task, which names the old one.
 //!
-//! After a crash between the last two a reservation stands without a task. The next request [rules that id out](Client::rule_out), so
-//! that a start of it which is only late is refused, and reserves an id of its own. So the input of one request, and what it has put
-//! away under its id, is never mixed with that of another.
+//! After a crash between the last two a reservation stands without a task. The same request goes on with it: it has the same input, and puts the
+//! same things away under the id. Any other request [rules that id out](Client::rule_out), so that a start of it which is only late is refused,
+//! and reserves an id of its own. So the input of one request, and what it has put away, is never mixed with that of another.
 
 use super::{ActionError, Actor, Client, PendingStart};
 use crate::{
     core::{
         hex::hex,
         id::TaskId,
-        record::{Action, ActionKind, RerunOf, TaskRecord},
+        record::{Action, ActionKind, RerunAs, TaskRecord},
         rerun::{NotRerun, check},
         settlement::Settlement,
         snapshot::TaskSnapshot,
@@ -44,12 +44,22 @@ impl RerunRequest {
     }
 }
 
+/// How it stands with a reserved id.
+enum Standing {
+    /// The task was started.
+    Started,
+    /// It may still be started.
+    NotYet,
+    /// It was ruled out.
+    Never,
+}
+
 /// What a request to rerun a task finds.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Rerun {
     /// The same request was made before, and has started this task.
     Made(TaskId),
-    /// The task may be rerun.
+    /// The task may be rerun, or the same request has reserved an id for that and goes on.
     Of(Box<TaskRecord>),
 }
 
@@ -60,12 +70,15 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     /// [`ActionError::NotRerun`] and [`ActionError::NotFound`]. See [`ActionError`] for the others.
     pub async fn find_rerun(&self, id: TaskId, request: &RerunRequest) -> Result<Rerun, ActionError> {
         let snapshot = self.engine.snapshot(id).await?.ok_or(ActionError::NotFound(id))?;
-        if let Some(reserved) = snapshot.task.rerun_as
-            && let Some(rerun) = self.started(reserved).await?
-        {
+        if let Some(RerunAs { task: new, request_hash }) = &snapshot.task.rerun_as {
+            let is_same = *request_hash == request.hash;
             // Before any rule: what the request has made must not refuse its repetition.
-            let is_same = rerun.task.rerun_of.is_some_and(|of| of.request_hash == request.hash);
-            return if is_same { Ok(Rerun::Made(reserved)) } else { Err(self.was_rerun(reserved).await?) };
+            match self.standing(*new).await? {
+                Standing::Started if is_same => return Ok(Rerun::Made(*new)),
+                Standing::Started => return Err(self.was_rerun(*new).await?),
+                Standing::NotYet if is_same => return Ok(Rerun::Of(Box::new(snapshot.task))),
+                Standing::NotYet | Standing::Never => {}
+            }
         }
         check(&snapshot, request.again, self.now()).map_err(ActionError::NotRerun)?;
         Ok(Rerun::Of(Box::new(snapshot.task)))
@@ -84,35 +97,57 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         start: PendingStart,
         actor: &Actor,
     ) -> Result<PendingStart, ActionError> {
-        if let Some(abandoned) = of.rerun_as {
-            let rule_out = self.action(ActionKind::Cancel, None, actor);
-            self.engine.rule_out(abandoned, start.workflow.clone(), &rule_out).await?;
-            if self.started(abandoned).await?.is_some() {
-                return Err(self.was_rerun(abandoned).await?);
+        let started_as = |task_id| PendingStart { task_id, rerun_of: Some(of.id), ..start.clone() };
+        if let Some(before) = &of.rerun_as {
+            match self.standing(before.task).await? {
+                Standing::Started => return Err(self.was_rerun(before.task).await?),
+                Standing::NotYet if before.request_hash == request.hash => return Ok(started_as(before.task)),
+                Standing::NotYet => {
+                    let snapshot = self.engine.snapshot(of.id).await?.ok_or(ActionError::NotFound(of.id))?;
+                    self.check_room(&snapshot, request)?;
+                    let rule_out = self.action(ActionKind::Cancel, None, actor);
+                    self.engine.rule_out(before.task, start.workflow.clone(), &rule_out).await?;
+                    if matches!(self.standing(before.task).await?, Standing::Started) {
+                        return Err(self.was_rerun(before.task).await?);
+                    }
+                }
+                Standing::Never => {}
             }
         }
-        let to = start.task_id;
-        let action = Action { rerun_as: Some(to), ..self.action(ActionKind::Rerun, None, actor) };
-        self.act(of.id, actor, |snapshot| {
-            match snapshot.task.rerun_as {
-                Some(other) if of.rerun_as != Some(other) => {
-                    return Err(ActionError::NotRerun(NotRerun::UnderWay(other)));
+        let to = RerunAs { task: start.task_id, request_hash: request.hash.clone() };
+        let action = Action { rerun_as: Some(to.task), ..self.action(ActionKind::Rerun, None, actor) };
+        let reserved = self.act(of.id, actor, |snapshot| {
+            match &snapshot.task.rerun_as {
+                Some(other) if of.rerun_as.as_ref() != Some(other) => {
+                    return Err(ActionError::NotRerun(NotRerun::UnderWay(other.clone())));
                 }
-                _ => check(snapshot, request.again, self.now()).map_err(ActionError::NotRerun)?,
+                _ => self.check_room(snapshot, request)?,
             }
-            if !snapshot.task.has_room_for_redrive() {
-                return Err(ActionError::TrailFull);
+            Ok(Some(Settlement::of(task::reserve_rerun(&snapshot.task, &to, &action))))
+        });
+        match reserved.await {
+            Ok(_) => Ok(started_as(to.task)),
+            // The same request, sent twice at once.
+            Err(ActionError::NotRerun(NotRerun::UnderWay(other))) if other.request_hash == request.hash => {
+                Ok(started_as(other.task))
             }
-            Ok(Some(Settlement::of(task::reserve_rerun(&snapshot.task, to, &action))))
-        })
-        .await?;
-        let rerun_of = Some(RerunOf { task: of.id, request_hash: request.hash.clone() });
-        Ok(PendingStart { rerun_of, ..start })
+            Err(refused) => Err(refused),
+        }
     }
 
-    /// The task with this id, unless it has not started, or never starts.
-    async fn started(&self, id: TaskId) -> Result<Option<TaskSnapshot>, TableError> {
-        Ok(self.snapshot(id).await?.filter(|found| !found.task.never_starts()))
+    /// Checks that the task may be rerun, and that its audit trail can say so.
+    fn check_room(&self, snapshot: &TaskSnapshot, request: &RerunRequest) -> Result<(), ActionError> {
+        check(snapshot, request.again, self.now()).map_err(ActionError::NotRerun)?;
+        if snapshot.task.has_room_for_redrive() { Ok(()) } else { Err(ActionError::TrailFull) }
+    }
+
+    /// Whether the task of a reserved id has started.
+    async fn standing(&self, id: TaskId) -> Result<Standing, TableError> {
+        Ok(match self.snapshot(id).await? {
+            None => Standing::NotYet,
+            Some(found) if found.task.never_starts() => Standing::Never,
+            Some(_) => Standing::Started,
+        })
     }
 
     /// The refusal for a task that was rerun as this one: it names the last rerun of the chain.
@@ -121,10 +156,10 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         for _ in 0..MAX_CHAIN {
             let next = self.snapshot(last).await?.and_then(|found| found.task.rerun_as);
             let Some(next) = next else { break };
-            if self.started(next).await?.is_none() {
+            if !matches!(self.standing(next.task).await?, Standing::Started) {
                 break;
             }
-            last = next;
+            last = next.task;
         }
         Ok(ActionError::NotRerun(NotRerun::Before(last)))
     }

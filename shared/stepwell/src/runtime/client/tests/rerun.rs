@@ -65,13 +65,13 @@ async fn reruns(harness: &Harness, of: TaskId) -> Vec<TaskId> {
     let mut found = Vec::new();
     for task in harness.memory().store.tasks() {
         let task = harness.snapshot(task).await.unwrap().task;
-        found.extend(task.rerun_of.filter(|rerun| rerun.task == of).map(|_| task.id));
+        found.extend(task.rerun_of.filter(|rerun| *rerun == of).map(|_| task.id));
     }
     found
 }
 
 fn reserved(harness: &Harness, task: TaskId) -> Option<TaskId> {
-    harness.memory().store.with_task(task, |task| task.rerun_as).unwrap()
+    harness.memory().store.with_task(task, |task| task.rerun_as.as_ref().map(|rerun| rerun.task)).unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -80,7 +80,7 @@ async fn rerun_is_a_new_task_with_its_own_input_and_both_name_each_other() {
     let new = rerun(&harness, task, 7).await.unwrap();
     let (old, rerun) = (harness.snapshot(task).await.unwrap().task, harness.run(new).await.unwrap().task);
     assert_eq!((rerun.state, rerun.context.as_str()), (TaskState::Completed, r#"{"input":7}"#));
-    assert_eq!((old.rerun_as, rerun.rerun_of.unwrap().task), (Some(new), task));
+    assert_eq!((old.rerun_as.unwrap().task, rerun.rerun_of), (new, Some(task)));
     assert_eq!((old.rerun_of, rerun.rerun_as), (None, None));
     let entry = old.actions.last().unwrap();
     assert_eq!((entry.what, entry.who.as_str(), entry.rerun_as), (ActionKind::Rerun, "somebody", Some(new)));
@@ -97,7 +97,7 @@ async fn repeated_request_finds_the_task_that_it_has_started_whatever_became_of_
         harness.memory().force_task(new, state);
         assert_eq!(rerun(&harness, task, 7).await, Ok(new), "{state:?}");
     }
-    let last = format!("cannot rerun task: it was rerun before; the last rerun is {new}: rerun that one instead");
+    let last = format!("cannot rerun task: it was rerun before; the last rerun is {new}; look at that task");
     assert_eq!(rerun(&harness, task, 8).await.unwrap_err(), last, "another input");
     assert_eq!(rerun_by(&harness, &bob(), task, 7, false).await.unwrap_err(), last, "another operator");
     assert_eq!(reruns(&harness, task).await, [new]);
@@ -116,7 +116,7 @@ async fn reruns_form_a_chain_of_which_only_the_last_is_rerun() {
     let (last, earlier) = chain.split_last().unwrap();
     for task in earlier {
         let refused = rerun(&harness, *task, 9).await.unwrap_err();
-        assert!(refused.contains(&format!("the last rerun is {last}:")), "{refused}");
+        assert!(refused.contains(&format!("the last rerun is {last};")), "{refused}");
         assert_eq!(reruns(&harness, *task).await.len(), 1);
     }
     rerun(&harness, *last, 9).await.unwrap();
@@ -176,9 +176,72 @@ async fn abandoned_reservation_is_replaced_once() {
     harness.meanwhile("reserve_rerun", async move {
         rerun_by(&other, &bob(), task, 8, false).await.unwrap();
     });
-    let refused = rerun(&harness, task, 7).await.unwrap_err();
+    let refused = rerun(&harness, task, 9).await.unwrap_err();
     let [one] = reruns(&harness, task).await[..] else { panic!("one rerun") };
     assert!(refused.contains(&format!("as {one};")), "{refused}");
+}
+
+/// The first has reserved an id when the second looks: before its task is written, or while the second reserves one of its own.
+#[tokio::test(start_paused = true)]
+async fn same_request_twice_at_once_starts_one_task_and_both_are_told_which() {
+    let (harness, task) = compensated().await;
+    let client = harness.client();
+    let request = RerunRequest::new(&actor(), &json!({ "input": 7 }).to_string(), false);
+    let Rerun::Of(found) = client.find_rerun(task, &request).await.unwrap() else { panic!("it may be rerun") };
+    let start = client.prepare_start(&one_step(), &json!({ "input": 7 }), None).await.unwrap();
+    let slow = client.reserve_rerun(&found, &request, start, &actor()).await.unwrap();
+    let second = rerun(&harness, task, 7).await.unwrap();
+    assert_eq!((second, client.write_start(slow).await.unwrap().task_id), (reserved(&harness, task).unwrap(), second));
+    assert_eq!(reruns(&harness, task).await, [second]);
+
+    let (harness, task) = compensated().await;
+    let harness = Arc::new(harness);
+    let other = harness.clone();
+    harness.meanwhile("reserve_rerun", async move {
+        rerun(&other, task, 7).await.unwrap();
+    });
+    let second = rerun(&harness, task, 7).await.unwrap();
+    assert_eq!((reruns(&harness, task).await, reserved(&harness, task)), (vec![second], Some(second)));
+}
+
+/// Its customer was told that it never starts.
+#[tokio::test(start_paused = true)]
+async fn id_that_was_ruled_out_is_started_by_nobody_and_the_same_request_reserves_another() {
+    let (harness, task) = compensated().await;
+    harness.fail_call("create", [FailureKind::Refused]);
+    rerun(&harness, task, 7).await.unwrap_err();
+    let never = reserved(&harness, task).unwrap();
+    harness.client().rule_out(&one_step(), never, &bob()).await.unwrap();
+    let new = rerun(&harness, task, 7).await.unwrap();
+    assert_ne!(new, never);
+    assert_eq!((reruns(&harness, task).await, reserved(&harness, task)), (vec![new], Some(new)));
+}
+
+/// A reservation is not taken from another request by one that is refused.
+#[tokio::test(start_paused = true)]
+async fn refused_request_rules_nothing_out() {
+    let harness = graph(STEPS, &[0], "");
+    let task = harness.begin().await;
+    harness.run(task).await.unwrap();
+    harness.fail_call("create", [FailureKind::Refused]);
+    rerun_by(&harness, &actor(), task, 7, true).await.unwrap_err();
+    rerun_by(&harness, &bob(), task, 8, false).await.unwrap_err();
+    let never_starts = harness.snapshot(reserved(&harness, task).unwrap()).await;
+    assert!(never_starts.is_err(), "nothing is there: {never_starts:?}");
+    rerun_by(&harness, &actor(), task, 7, true).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn task_of_which_nothing_was_undone_is_rerun_only_if_somebody_says_so() {
+    let harness = graph(STEPS, &[], "");
+    harness.fail("s0", [no()]);
+    let task = harness.begin().await;
+    harness.run(task).await.unwrap();
+    harness.client().compensate(task, &actor()).await.unwrap();
+    harness.run(task).await.unwrap();
+    let refused = rerun(&harness, task, 7).await.unwrap_err();
+    assert!(refused.contains("its step `s0` was attempted, and nothing of the task was undone"), "{refused}");
+    rerun_by(&harness, &actor(), task, 7, true).await.unwrap();
 }
 
 /// The start takes effect between the look at the reservation and its ruling out.
@@ -196,7 +259,7 @@ async fn reservation_whose_task_starts_meanwhile_is_not_replaced() {
         other.write_start(slow).await.unwrap();
     });
     let refused = rerun_by(&harness, &bob(), task, 8, false).await.unwrap_err();
-    assert!(refused.contains(&format!("the last rerun is {first}:")), "{refused}");
+    assert!(refused.contains(&format!("the last rerun is {first};")), "{refused}");
     assert_eq!((reruns(&harness, task).await, reserved(&harness, task)), (vec![first], Some(first)));
 }
 
@@ -238,8 +301,7 @@ async fn task_that_may_go_on_or_whose_effects_stand_is_not_rerun() {
                 "it is in cancelled status, but not compensated, so what it has done stands; compensate it first"
             }
             TaskState::Resolved => {
-                "it is in resolved_manually status, so somebody has taken it over, and what it has done stands; start a new task \
-                 instead"
+                "it is in resolved_manually status, so somebody has taken it over, and what it has done stands"
             }
             TaskState::Completed => {
                 "it is complete, and all that it has done stands, so a rerun does it once more. Whoever wants that has to say so"
@@ -263,21 +325,23 @@ async fn complete_task_is_not_rerun_while_one_of_its_steps_may_run() {
     for state in StepState::ALL {
         let (harness, task) = in_state(TaskState::Completed).await;
         harness.memory().force_step(task, "s0", state);
-        let stands = state.is_done() || state == StepState::Error;
-        let refused = rerun_by(&harness, &actor(), task, 7, true).await;
-        assert_eq!(refused.is_ok(), stands, "{state}");
-        if state == StepState::Error {
-            let (harness, task) = in_state(TaskState::Completed).await;
-            harness.memory().force_step(task, "s0", state);
-            harness.memory().store.force(Key::Task(task), vec![Change::Remove(attribute::FAILED_STEPS)]).unwrap();
-            let refused = rerun_by(&harness, &actor(), task, 7, true).await.unwrap_err();
-            assert_eq!(refused, "cannot rerun task: step `s0` is error, so it may still run; wait for its end");
-        }
+        let answer = rerun_by(&harness, &actor(), task, 7, true).await;
+        assert_eq!(answer.is_ok(), state.is_done(), "{state}: {answer:?}");
     }
+    let (harness, task) = in_state(TaskState::Completed).await;
+    harness.memory().force_step(task, "s0", StepState::Error);
+    let refused = rerun_by(&harness, &actor(), task, 7, true).await.unwrap_err();
+    assert_eq!(
+        refused,
+        "cannot rerun task: its optional step `s0` has failed, and may still be redriven; redrive or resolve it first"
+    );
+    harness.memory().store.force(Key::Task(task), vec![Change::Remove(attribute::FAILED_STEPS)]).unwrap();
+    let refused = rerun_by(&harness, &actor(), task, 7, true).await.unwrap_err();
+    assert_eq!(refused, "cannot rerun task: step `s0` is error, so it may still run; wait for its end");
 }
 
 #[tokio::test(start_paused = true)]
-async fn task_with_a_failed_compensation_is_not_rerun() {
+async fn task_with_a_failed_compensation_is_rerun_only_if_somebody_says_so() {
     let harness = Harness::new(
         Workflow::from_yaml(
             "{name: graph, namespace_name: tests, step_templates: [
@@ -292,9 +356,9 @@ async fn task_with_a_failed_compensation_is_not_rerun() {
     harness.run(task).await.unwrap();
     assert_eq!(harness.state(task), TaskState::Compensated(End::Error));
     let refused = rerun(&harness, task, 7).await.unwrap_err();
-    let said = "cannot rerun task: its compensation `u0` has failed, so what that had to undo may stand; look at it, and start a new \
-                task instead";
-    assert_eq!((refused.as_str(), reserved(&harness, task)), (said, None));
+    assert!(refused.contains("its compensation `u0` has failed, so what that had to undo may stand"), "{refused}");
+    assert_eq!(reserved(&harness, task), None);
+    rerun_by(&harness, &actor(), task, 7, true).await.unwrap();
 }
 
 /// The order of the two writes makes no difference: only one of them takes effect.
@@ -373,7 +437,7 @@ async fn task_that_never_started_or_has_expired_is_not_rerun() {
     let never = TaskId::new();
     harness.client().rule_out(&one_step(), never, &actor()).await.unwrap();
     let refused = rerun(&harness, never, 7).await.unwrap_err();
-    assert_eq!(refused, "cannot rerun task: it never started; start a new task instead");
+    assert_eq!(refused, "cannot rerun task: it never started, so it has no input");
     let nowhere = TaskId::new();
     assert_eq!(rerun(&harness, nowhere, 7).await.unwrap_err(), format!("there is no task {nowhere}"));
     harness.skip(RETENTION - Duration::from_secs(60 * 60)).await;
