@@ -230,6 +230,15 @@ fn tasks(document: &mut Document) {
         .refused(422);
 
     let seconds = json!({"type": "integer", "minimum": 0, "maximum": Wait::MAX_SECONDS, "default": Wait::MAX_SECONDS});
+    let event = json!({
+        "type": "object",
+        "required": ["id", "data"],
+        "properties": {
+            "id": {"type": "string"},
+            "data": {"type": "string", "contentMediaType": "application/json", "description": "The task."},
+            "retry": {"type": "integer", "description": "After how many milliseconds to ask again."},
+        },
+    });
     document
         .operation(
             ("get", "/tasks/{task_id}/events"),
@@ -243,7 +252,7 @@ fn tasks(document: &mut Document) {
         )
         .query("wait", seconds, "How many seconds to wait for a change, before the answer ends without an event.")
         .header("Last-Event-ID", json!({"type": "string"}), "The id of the event that was seen last. Without it the task is told at once.")
-        .answers_with(200, "The event, or none if the wait is over.", "text/event-stream", json!({"type": "string"}))
+        .answers_with(200, "The event, or none if the wait is over.", "text/event-stream", event)
         .answers_nothing(204, "That event was the last one: nothing follows by itself.")
         .refused(404)
         .refused(422);
