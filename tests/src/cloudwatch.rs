@@ -87,6 +87,13 @@ struct Count {
     statistic: String,
 }
 
+impl Rule {
+    /// The name without the number that alarms have of which there are several, because one takes so many metrics only.
+    pub(crate) fn kind(&self) -> &str {
+        self.name.trim_end_matches(|c: char| c.is_ascii_digit())
+    }
+}
+
 /// The rules of all alarms of a template, with its parameters as they are by default.
 pub(crate) fn rules(template: &Value) -> Vec<Rule> {
     let resources = template["Resources"].as_object().unwrap();

@@ -63,7 +63,10 @@ fn every_alarm_has_a_section_in_the_runbook_and_no_section_is_without_alarm() {
         .map(str::to_owned)
         .collect();
     assert_eq!(headings.len(), sections.len(), "a section's heading is an alarm's name, and no two are the same");
-    assert_eq!(headings, alarms(&text("infra/template.yaml")));
+    // Alarms of one kind have one section. The names of all but the first end in a number.
+    let alarms = alarms(&text("infra/template.yaml"));
+    let kinds = alarms.iter().map(|name| name.trim_end_matches(|c: char| c.is_ascii_digit()).to_owned());
+    assert_eq!(headings, kinds.collect());
     for section in sections {
         for part in
             ["**What it means.**", "**What the customer sees.**", "**First.**\n\n```sh\n", "**Next.**", "**Over when**"]
