@@ -122,7 +122,8 @@ fn topic_of_the_alarms_gets_a_test_each_week_where_there_is_one() {
         assert_eq!(alarm["Properties"]["AlarmActions"], notified, "{id} notifies as the test does");
     }
     assert_eq!(test["Target"]["RoleArn"], json!({"Fn::GetAtt": ["AlarmTestRole", "Arn"]}));
-    let alarm = json!({"Fn::GetAtt": ["TestAlarm", "Arn"]});
+    let alarm =
+        json!({"Fn::Sub": "arn:${AWS::Partition}:cloudwatch:${AWS::Region}:${AWS::AccountId}:alarm:${TestAlarm}"});
     let allowed = json!([{"Effect": "Allow", "Action": "cloudwatch:SetAlarmState", "Resource": alarm}]);
     assert_eq!(role["Policies"][0]["PolicyDocument"]["Statement"], allowed);
 }
