@@ -2,8 +2,9 @@
 //!
 //! A line is one JSON object: `timestamp`, `level`, `message`, and the fields of the event and of the spans around it, each at the top level and
 //! each once. The engine opens a span for each delivery of a message. So every line that the delivery's own thread writes meanwhile, in whatever
-//! crate, has its `workflow`, `step` and `message_id`, its `task_id` once the message is read, and its `attempt` once one has begun. A thread
-//! of its own, as of a blocking call, has no span, and neither has a host whose log level silences the target `stepwell`.
+//! crate, has its `workflow`, `step` and `message_id`, its `task_id` once the message is read, its `correlation_id` once the task is, and its
+//! `attempt` once one has begun. A thread of its own, as of a blocking call, has no span, and neither has a host whose log level silences the target
+//! `stepwell`.
 
 mod fields;
 mod metrics;
