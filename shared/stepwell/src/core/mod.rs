@@ -52,6 +52,7 @@ mod tests;
 pub mod timeline;
 pub mod timer;
 pub mod timestamp;
+pub mod trace_parent;
 pub mod trail;
 pub mod transition;
 pub mod workflow;

@@ -99,7 +99,9 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
         let (claim, loaded) = tokio::join!(engine.apply(&claim), engine.load(message.task_id, &steps));
         let task = loaded.as_ref().ok().and_then(|loaded| loaded.task.as_ref());
         if let Some(id) = task.and_then(|task| task.correlation_id.as_ref()) {
-            tracing::Span::current().record("correlation_id", id.as_str());
+            let span = tracing::Span::current();
+            span.record("correlation_id", id.as_str());
+            id.trace().map(|trace| span.record("traceparent", trace.as_str()));
         }
         let mut claim = Claim::read(&request, claim?)?;
         if let Claim::Refused(found) = &claim
