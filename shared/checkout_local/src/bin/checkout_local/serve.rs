@@ -76,7 +76,7 @@ pub(crate) enum Log {
 /// See [`Failure`].
 pub(crate) async fn serve(options: Options) -> Result<(), Failure> {
     let metrics = Metrics::new().map_err(other)?;
-    let traces = Traces::from_env("checkout_local").map_err(other)?;
+    let traces = Traces::from_env("checkout_local").map_err(|error| Failure::Option(error.to_string()))?;
     init_logging(options.log, Level::INFO, Some(&metrics), traces.as_ref());
     let stop = until_a_signal()?;
     let settings = Settings {
