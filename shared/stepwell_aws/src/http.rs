@@ -4,7 +4,7 @@ mod task_keys;
 
 pub use task_keys::task_keys_from_env;
 
-use crate::serve::export_spans;
+use crate::serve::{export_spans, invocation};
 use axum::{
     Router,
     extract::Request,
@@ -103,8 +103,11 @@ fn invalid_event(event: &str, error: &serde_json::Error) -> InvalidEvent {
 pub async fn serve(router: Router) -> Result<(), lambda_http::Error> {
     // The answer leaves with the invocation's end, after which Lambda may stop the process.
     let exporting = from_fn(async |request: Request, next: Next| {
+        let invocation = request.lambda_context_ref().map(invocation);
         let response = next.run(request).await;
-        export_spans().await;
+        if let Some(invocation) = invocation {
+            export_spans(&invocation).await;
+        }
         response
     });
     lambda_runtime::run(service(router.layer(exporting))).await

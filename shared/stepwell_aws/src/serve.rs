@@ -152,19 +152,23 @@ where
     O: Serialize,
 {
     let handle = &handle;
-    lambda_runtime::run(service_fn(async |event| {
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<E>| {
+        let invocation = invocation(&event.context);
         // Boxed, because the layout of the whole would be too deep for the compiler.
         let answer = Box::pin(handle(event)).await;
-        export_spans().await;
+        export_spans(&invocation).await;
         answer
     }))
     .await
 }
 
-/// Exports the spans that were made so far, if there is a receiver.
-pub(crate) async fn export_spans() {
+/// The time before an invocation's deadline in which nothing is exported: the answer leaves then.
+const NO_EXPORT: Duration = Duration::from_millis(200);
+
+/// Exports the spans that were made so far, if there is a receiver and the invocation has time until its deadline.
+pub(crate) async fn export_spans(invocation: &Invocation) {
     if let Some(traces) = TRACES.get() {
-        traces.export().await;
+        traces.export(invocation.time_left(&System).saturating_sub(NO_EXPORT)).await;
     }
 }
 
@@ -203,7 +207,7 @@ fn keep(ids: Vec<String>) -> SqsBatchResponse {
     response
 }
 
-fn invocation(context: &lambda_runtime::Context) -> Invocation {
+pub(crate) fn invocation(context: &lambda_runtime::Context) -> Invocation {
     let deadline = Timestamp::from_millis(i64::try_from(context.deadline).unwrap_or(i64::MAX));
     Invocation::new(context.request_id.clone(), deadline, System.now())
 }

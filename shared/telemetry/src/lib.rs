@@ -11,7 +11,7 @@ mod metrics;
 mod traces;
 
 pub use metrics::{Kind, METRICS, Metric};
-pub use traces::{Traces, TracesError};
+pub use traces::{EXPORT_TIME, Traces, TracesError};
 
 use fields::Fields;
 use serde::ser::{SerializeMap, Serializer};

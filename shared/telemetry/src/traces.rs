@@ -12,7 +12,7 @@ use opentelemetry::{
 };
 use opentelemetry_otlp::{
     ExporterBuildError, HttpExporterBuilderSet, OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT,
-    Protocol, SpanExporter, SpanExporterBuilder, WithExportConfig,
+    Protocol, RetryPolicy, SpanExporter, SpanExporterBuilder, WithExportConfig, WithHttpConfig,
 };
 use opentelemetry_sdk::{
     Resource,
@@ -22,16 +22,16 @@ use opentelemetry_sdk::{
 use sha2::{Digest, Sha256};
 use std::{
     collections::HashMap,
-    env,
+    env, mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
 
-/// The most spans that wait for their export. A batch of messages makes ten.
-const MOST_WAITING: usize = 1_000;
+/// The most spans that wait for their export, of 1 KB each. A batch of messages makes ten in a function; one machine exports each second.
+const MOST_WAITING: usize = 5_000;
 
-/// How long an export may take. Whoever invoked the function waits meanwhile.
-const EXPORT_TIME: Duration = Duration::from_secs(1);
+/// How long an export may take at most. Whoever invoked the function waits meanwhile.
+pub const EXPORT_TIME: Duration = Duration::from_secs(1);
 
 /// How long nothing is exported after an export that failed, so that a receiver that is away costs little.
 const REST: Duration = Duration::from_secs(30);
@@ -60,13 +60,18 @@ struct Waiting {
 pub enum TracesError {
     /// The receiver is reached by HTTP only.
     #[error(
-        "the receiver of spans is {endpoint:?}: they are sent by plain HTTP, so it has to begin with http://, as that of a collector beside this \
-         process; the collector sends them on with TLS"
+        "the URL of the receiver of spans begins with {scheme:?}: they are sent by plain HTTP, so it has to begin with http://, as that of a collector \
+         beside this process; the collector sends them on with TLS"
     )]
     NotHttp {
-        /// Its URL.
-        endpoint: String,
+        /// The begin of its URL. The rest may have a password.
+        scheme: String,
     },
+    /// The receiver speaks another protocol.
+    #[error(
+        "OTEL_EXPORTER_OTLP_PROTOCOL is {0:?}: spans are sent by http/protobuf only, which a collector takes on port 4318"
+    )]
+    Protocol(String),
     /// A variable has a value that is none of those of OpenTelemetry.
     #[error("the variables OTEL_EXPORTER_OTLP_* do not fit: {0}")]
     Settings(#[from] ExporterBuildError),
@@ -74,13 +79,21 @@ pub enum TracesError {
 
 impl Traces {
     /// Traces to the receiver that `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` names, which is spoken to by
-    /// OTLP over HTTP; `None` if neither is set. The other variables of OpenTelemetry's exporter and resource count as well.
-    /// `service` is the `service.name` where `OTEL_SERVICE_NAME` has none.
+    /// OTLP over HTTP; `None` if neither is set, or if `OTEL_SDK_DISABLED` or `OTEL_TRACES_EXPORTER` says so. `OTEL_EXPORTER_OTLP_HEADERS` and
+    /// `OTEL_RESOURCE_ATTRIBUTES` count as well. `service` is the `service.name` where `OTEL_SERVICE_NAME` has none.
     ///
     /// # Errors
     /// [`TracesError`].
     pub fn from_env(service: &str) -> Result<Option<Self>, TracesError> {
         let set = |variable| env::var(variable).ok().filter(|value| !value.is_empty());
+        let is = |variable, value| set(variable).is_some_and(|found| found.eq_ignore_ascii_case(value));
+        if is("OTEL_SDK_DISABLED", "true") || is("OTEL_TRACES_EXPORTER", "none") {
+            return Ok(None);
+        }
+        let protocol = set("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL").or_else(|| set("OTEL_EXPORTER_OTLP_PROTOCOL"));
+        if let Some(protocol) = protocol.filter(|protocol| protocol != "http/protobuf") {
+            return Err(TracesError::Protocol(protocol));
+        }
         let wanted = set(OTEL_EXPORTER_OTLP_TRACES_ENDPOINT).or_else(|| set(OTEL_EXPORTER_OTLP_ENDPOINT));
         let Some(endpoint) = wanted else { return Ok(None) };
         // The exporter reads the endpoint itself, and adds the path to it where that has to be.
@@ -101,9 +114,11 @@ impl Traces {
         service: &str,
     ) -> Result<Self, TracesError> {
         if !endpoint.starts_with("http://") {
-            return Err(TracesError::NotHttp { endpoint: endpoint.to_owned() });
+            let scheme = endpoint.split_inclusive("//").next().filter(|scheme| scheme.len() < endpoint.len());
+            return Err(TracesError::NotHttp { scheme: scheme.unwrap_or_default().to_owned() });
         }
-        let mut exporter = exporter.with_protocol(Protocol::HttpBinary).build()?;
+        let mut exporter =
+            exporter.with_protocol(Protocol::HttpBinary).with_retry_policy(RetryPolicy::disabled()).build()?;
         let resource = Resource::builder();
         let is_named = env::var("OTEL_SERVICE_NAME").is_ok_and(|name| !name.is_empty());
         let resource = if is_named { resource } else { resource.with_service_name(service.to_owned()) };
@@ -122,30 +137,39 @@ impl Traces {
         }
     }
 
-    /// Exports what waits. Spans whose export fails are lost, which the log says: no work is held up for them.
-    pub async fn export(&self) {
-        let batch = {
+    /// Exports what waits, within this time and [`EXPORT_TIME`]. Spans whose export fails are lost, which the log says: no work is held up for them.
+    /// After a failure nothing is tried for half a minute.
+    pub async fn export(&self, within: Duration) {
+        if self.waiting().rests_until.is_none_or(|until| Instant::now() >= until) {
+            self.try_export(within.min(EXPORT_TIME)).await;
+        }
+    }
+
+    /// Exports what waits at the end of the process, also after a failure.
+    pub async fn export_last(&self) {
+        self.try_export(EXPORT_TIME).await;
+    }
+
+    async fn try_export(&self, within: Duration) {
+        let (batch, found_no_room) = {
             let mut waiting = self.waiting();
-            if waiting.spans.is_empty() || waiting.rests_until.is_some_and(|until| Instant::now() < until) {
+            if waiting.spans.is_empty() || within.is_zero() {
                 return;
             }
-            std::mem::take(&mut waiting.spans)
+            (mem::take(&mut waiting.spans), mem::take(&mut waiting.lost))
         };
         let spans = batch.len();
-        let error = match tokio::time::timeout(EXPORT_TIME, self.0.exporter.export(batch)).await {
-            Ok(Ok(())) => {
-                self.waiting().rests_until = None;
-                return;
-            }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no answer within {EXPORT_TIME:?}"),
+        let error = match tokio::time::timeout(within, self.0.exporter.export(batch)).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some(format!("no answer within {within:?}")),
         };
-        let lost = {
-            let mut waiting = self.waiting();
-            waiting.rests_until = Some(Instant::now() + REST);
-            std::mem::take(&mut waiting.lost) + spans
-        };
-        tracing::warn!(lost, error, rest_seconds = REST.as_secs(), "spans not exported");
+        self.waiting().rests_until = error.as_ref().map(|_| Instant::now() + REST);
+        let lost = found_no_room + error.as_ref().map_or(0, |_| spans);
+        if lost > 0 {
+            let error = error.unwrap_or_else(|| format!("more than {MOST_WAITING} waited"));
+            tracing::warn!(lost, error, "spans not exported");
+        }
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
@@ -153,13 +177,13 @@ impl Traces {
     }
 }
 
-/// The span of a line, which is written at its end.
-fn span(fields: &Fields, ended_at: SystemTime) -> Option<SpanData> {
+/// The span of a line that is written now.
+fn span(fields: &Fields, written_at: SystemTime) -> Option<SpanData> {
     let task = fields.text("task_id")?;
     let workflow = fields.text("workflow")?;
     let caller = caller(fields);
     let start = span_id(&[task]);
-    let (name, kind, seconds, id, parent) = match fields.text("message")? {
+    let (name, kind, of, id, parent) = match fields.text("message")? {
         "task started" => {
             let parent = caller.as_ref().map_or(SpanId::INVALID, SpanContext::span_id);
             (format!("start {workflow}"), SpanKind::Producer, "start_seconds", start, parent)
@@ -179,7 +203,10 @@ fn span(fields: &Fields, ended_at: SystemTime) -> Option<SpanData> {
     if !flags.is_sampled() {
         return None;
     }
-    let took = Duration::try_from_secs_f64(fields.number(seconds)?).ok()?;
+    let seconds = |field| Duration::try_from_secs_f64(fields.number(field)?).ok();
+    // The line of an attempt is written when its outcome is, and all that follows from it is sent.
+    let ended_at = written_at.checked_sub(seconds("settle_seconds").unwrap_or_default())?;
+    let took = seconds(of)?;
     let code = fields.text("code");
     Some(SpanData {
         span_context: SpanContext::new(trace, id, flags, false, TraceState::NONE),
@@ -213,14 +240,13 @@ fn span_id(names: &[&str]) -> SpanId {
     SpanId::from_bytes(id)
 }
 
-/// What a span says besides its name and times: no text that a handler has written.
+/// What a span says besides its name and times: no text that a handler or a caller has written.
 fn attributes(fields: &Fields) -> Vec<KeyValue> {
-    const TEXTS: [(&str, &str); 6] = [
+    const TEXTS: [(&str, &str); 5] = [
         ("task_id", "stepwell.task_id"),
         ("workflow", "stepwell.workflow"),
         ("step", "stepwell.step"),
         ("state", "stepwell.state"),
-        ("correlation_id", "stepwell.correlation_id"),
         ("code", "error.type"),
     ];
     const NUMBERS: [(&str, &str); 3] = [

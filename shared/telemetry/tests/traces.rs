@@ -7,12 +7,17 @@ mod captured;
 use captured::Written;
 use mock_collector::{MockServer, Protocol, ServerHandle, TestSpan};
 use serde_json::{Map, Value, json};
-use std::{collections::BTreeSet, net::TcpListener, thread};
+use std::{
+    collections::BTreeSet,
+    net::{SocketAddr, TcpListener},
+    thread,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 use stepwell::{
     CorrelationId, TaskId, Workflow, permanent, retryable,
     testing::{Harness, Returns, StepFault},
 };
-use telemetry::{Traces, TracesError};
+use telemetry::{EXPORT_TIME, Traces, TracesError};
 use tokio::runtime;
 use tracing_subscriber::{filter::LevelFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -68,7 +73,7 @@ fn traced(run: impl FnOnce() + Send) -> (Vec<Value>, Vec<Map<String, Value>>) {
         thread::scope(|scope| {
             scope.spawn(move || tracing::dispatcher::with_default(&dispatch, run)).join().unwrap();
         });
-        traces.export().await;
+        traces.export_last().await;
         drop(guard);
         (server.with_collector(|collector| collector.spans().iter().map(received).collect()).await, written.lines())
     })
@@ -115,14 +120,15 @@ fn spans_of_a_task_hang_together_under_its_callers_trace() {
     let ids: BTreeSet<&str> = spans.iter().map(|span| span["spanId"].as_str().unwrap()).collect();
     assert_eq!(ids.len(), 5, "each has its own: {ids:?}");
     let first = &spans[1]["attributes"];
-    let says = ["task_id", "workflow", "step", "attempt", "state", "correlation_id", "retry_wait_seconds"]
+    let says = ["task_id", "workflow", "step", "attempt", "state", "retry_wait_seconds"]
         .map(|name| first[format!("stepwell.{name}")].clone());
     let task = task.unwrap().to_string();
-    assert_eq!(json!(says[..6]), json!([task, "checkout", "pay", 1.0, "retrying", "basket-7"]));
-    assert!(says[6].as_f64().unwrap() > 0.0, "{first}");
+    assert_eq!(json!(says[..5]), json!([task, "checkout", "pay", 1.0, "retrying"]));
+    assert!(says[5].as_f64().unwrap() > 0.0, "{first}");
     assert_eq!(first["error.type"], "BANK_BUSY");
     assert_eq!(spans[1]["resource"]["service.name"], "a-service");
-    assert!(spans.iter().all(|span| !span.to_string().contains("a text of a handler")), "{spans:?}");
+    let all = json!(spans).to_string();
+    assert!(!all.contains("a text of a handler") && !all.contains("basket-7"), "{all}");
     for line in &lines {
         assert!(!line.contains_key("traceparent"), "{line:?}");
         let is_of_task = line.contains_key("correlation_id");
@@ -157,29 +163,91 @@ fn trace_that_its_caller_does_not_sample_has_no_spans() {
     assert_eq!(traced(|| _ = run(Some(CorrelationId::of_trace(trace)))).0, [Value::Null; 0]);
 }
 
-/// Whatever has gone wrong, one line says how many are lost, and then nothing is tried for a while.
-#[test]
-fn spans_that_cannot_be_exported_are_told_and_hold_nothing_up() {
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let traces = Traces::to(&format!("http://{nobody}/v1/traces"), "a-service").unwrap();
+/// Does this with spans that nobody takes at this address, and returns how many the log has told as lost, and why.
+fn lost_at(address: SocketAddr, work: impl FnOnce(&Traces)) -> Vec<(Value, String)> {
+    let traces = Traces::to(&format!("http://{address}/v1/traces"), "a-service").unwrap();
     let written = Written::default();
     let writer = written.clone();
     let lines = telemetry::log_lines(move || writer.clone(), None);
     let spans = telemetry::spans(traces.clone());
-    let _guard = tracing_subscriber::registry().with(LevelFilter::INFO).with(lines).with(spans).set_default();
-    for _ in 0..2 {
+    let guard = tracing_subscriber::registry().with(LevelFilter::INFO).with(lines).with(spans).set_default();
+    work(&traces);
+    drop(guard);
+    let told = written.lines().into_iter().filter(|line| line["message"] == "spans not exported");
+    told.map(|line| (line["lost"].clone(), line["error"].as_str().unwrap().to_owned())).collect()
+}
+
+/// One line says how many, and then nothing is tried for a while, but at the end.
+#[test]
+fn spans_that_nobody_takes_are_told_as_lost() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let told = lost_at(nobody, |traces| {
+        for _ in 0..2 {
+            run(None);
+            in_real_time(traces.export(EXPORT_TIME));
+        }
+        in_real_time(traces.export_last());
+    });
+    assert_eq!(told.iter().map(|(lost, _)| lost).collect::<Vec<_>>(), [5, 5], "{told:?}");
+}
+
+#[test]
+fn receiver_that_does_not_answer_holds_up_as_long_as_there_is_time() {
+    let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+    let told = lost_at(mute.local_addr().unwrap(), |traces| {
         run(None);
-        in_real_time(traces.export());
-    }
-    let lines = written.lines();
-    let told: Vec<_> = lines.iter().filter(|line| line["message"] == "spans not exported").collect();
-    assert_eq!(told.len(), 1, "{told:?}");
-    assert_eq!((&told[0]["lost"], &told[0]["level"]), (&json!(5), &json!("WARN")), "{told:?}");
+        in_real_time(traces.export(Duration::ZERO));
+        in_real_time(traces.export(Duration::from_millis(30)));
+    });
+    assert_eq!(told.len(), 1, "without time nothing is tried: {told:?}");
+    assert_eq!((&told[0].0, told[0].1.as_str()), (&json!(5), "no answer within 30ms"));
+}
+
+#[test]
+fn spans_that_find_no_room_are_told_as_lost() {
+    let (spans, lines) = traced(|| {
+        for attempt in 0..5_003 {
+            tracing::info!(
+                task_id = "018f4e4e-7c1a-7000-8000-0123456789ab",
+                workflow = "w",
+                step = "s",
+                attempt,
+                attempt_seconds = 0.1,
+                "attempt ended"
+            );
+        }
+    });
+    let lost: Vec<_> = lines.iter().filter_map(|line| line.get("lost")).collect();
+    assert_eq!((spans.len(), lost), (5_000, vec![&json!(3)]));
+}
+
+/// The line is written after all that the outcome leads to.
+#[test]
+fn span_ends_with_the_handler() {
+    let nanos = |span: &Value, name: &str| span[name].as_str().unwrap().parse::<i128>().unwrap();
+    let now = || i128::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos()).unwrap();
+    let before = now();
+    let (spans, _) = traced(|| {
+        let task_id = "018f4e4e-7c1a-7000-8000-0123456789ab";
+        tracing::info!(
+            task_id,
+            workflow = "w",
+            step = "s",
+            attempt = 1,
+            attempt_seconds = 2.0,
+            settle_seconds = 60.0,
+            "attempt ended"
+        );
+    });
+    let [start, end] = ["startTimeUnixNano", "endTimeUnixNano"].map(|name| nanos(&spans[0], name));
+    assert_eq!(end - start, 2_000_000_000);
+    let settled = 60_000_000_000;
+    assert!((before - settled..=now() - settled).contains(&end), "{end} {before}");
 }
 
 #[test]
 fn receiver_is_spoken_to_by_plain_http() {
-    let error = Traces::to("https://collector.example/v1/traces", "a-service").unwrap_err();
-    assert!(matches!(error, TracesError::NotHttp { .. }));
-    assert!(error.to_string().contains("https://collector.example"), "{error}");
+    let error = Traces::to("https://user:secret@collector.example/v1/traces", "a-service").unwrap_err();
+    assert!(matches!(&error, TracesError::NotHttp { scheme } if scheme == "https://"), "{error}");
+    assert!(!error.to_string().contains("secret"), "{error}");
 }

@@ -53,5 +53,5 @@ fn receiver_that_cannot_be_spoken_to_ends_the_start() {
         command(folder.path(), "0").env("OTEL_EXPORTER_OTLP_ENDPOINT", "https://far.example").output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("https://far.example") && said.contains("http://"), "{said}");
+    assert!(said.contains("https://") && said.contains("http://"), "{said}");
 }

@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 use stepwell_local::http::Metrics;
-use telemetry::{Metric, Traces};
+use telemetry::{EXPORT_TIME, Metric, Traces};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
@@ -119,8 +119,9 @@ async fn exporting<O>(traces: Option<&Traces>, work: impl Future<Output = O>) ->
                 _ = &mut end => true,
                 () = tokio::time::sleep(EXPORT_PAUSE) => false,
             };
-            traces.export().await;
+            traces.export(EXPORT_TIME).await;
         }
+        traces.export_last().await;
     };
     tokio::join!(work, exports).0
 }
