@@ -46,7 +46,7 @@ const ENTRY: u64 = 1;
 const MOVE: u64 = 2;
 
 /// How often a task with all of its steps is read from the begin of its compensation to its end.
-const COMPENSATION_READS: u64 = 5;
+const COMPENSATION_READS: u64 = 4;
 
 /// Each write of a transaction takes twice its units.
 const IN_TRANSACTION: u64 = 2;
@@ -166,7 +166,9 @@ impl Taken<'_> {
         // A claim each, and an end unless nobody wrote one.
         usage.write_units += unit * (2 * attempts).saturating_sub(lost + is_open);
         let with_dependencies = done.iter().map(|of| half_reads(bytes_of_step(of))).sum::<u64>();
-        usage.half_read_units += attempts * (self.read + with_dependencies);
+        // A compensation reads once more after its claim.
+        let loads = if task.plan.is_compensation(&step.name) { 2 } else { 1 };
+        usage.half_read_units += loads * attempts * (self.read + with_dependencies);
         usage.invocations += attempts;
         // It is sent and deleted once, and received for each attempt.
         usage.sqs_requests += if attempts > 0 { 2 + attempts } else { 0 };
