@@ -1,7 +1,7 @@
 //! What tasks cost: what they have used of AWS, and its price.
 
 use crate::workflows::values_found_by;
-use aws_prices::{Prices, PricesError};
+use cloud_prices::{Prices, PricesError};
 use http_api::CommonError;
 use rust_decimal::{Decimal, RoundingStrategy};
 use serde::Serialize;

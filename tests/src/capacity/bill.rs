@@ -1,7 +1,7 @@
 //! What was used, in US dollars: by the prices of `stepwell cost`, exact.
 
 use super::Used;
-use aws_prices::Prices;
+use cloud_prices::Prices;
 use rust_decimal::Decimal;
 
 /// What was used, by service.

@@ -52,7 +52,7 @@ pub struct Each {
 
 /// A price that is no decimal, or a wrong name.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("shared/aws_prices/src/prices.yaml: {0}")]
+#[error("shared/cloud_prices/src/prices.yaml: {0}")]
 pub struct PricesError(String);
 
 fn exact<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Decimal, D::Error> {
