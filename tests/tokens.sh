@@ -54,6 +54,7 @@ python3 -c 'import sys, zipfile; zipfile.ZipFile(sys.argv[1], "w").writestr("col
 layer=$(aws lambda publish-layer-version --layer-name "$stack-collector" --zip-file "fileb://$folder/layer.zip" --query LayerVersionArn --output text)
 deploy "$repo/.local/$STEPWELL_PORT/code" "$(architecture)" ProtectTables=false TestStage=true "OperatorJwtIssuer=$(<"$folder/issuer")" \
   OperatorJwtAudience=operators-app "CollectorLayer=$layer"
+load_products
 look_up_url
 
 failed=0
