@@ -14,6 +14,7 @@ const UNLESS_SHIPPED: &str = "Your order is cancelled, unless it has been shippe
 const COMPLETE: &str = "This order is complete and cannot be cancelled here. Please contact us.";
 const UNCONFIRMED: &str = "We do not know yet whether this checkout was started. Please try again in a minute.";
 const FAILED: &str = "This checkout has failed already. What was charged is given back.";
+const RERUN: &str = "This checkout goes on as another one. Its status names that one, which you can cancel.";
 const TOO_OFTEN: &str = "This checkout was cancelled too often. Please contact us.";
 
 #[derive(Serialize)]
@@ -44,6 +45,10 @@ pub(crate) async fn cancel<T: Store, Q: Queue, A: Runtime>(
         cancelled => drop(cancelled?),
     }
     let found = checkouts.find(task_id).await?;
+    // Whoever is told that it is cancelled expects no charge of its rerun. A complete order stands beside its rerun, and is cancelled alone.
+    if found.task.state.is_closed() && checkouts.engine.last_rerun(&found.task).await?.is_some() {
+        return Err(ApiError::CannotCancel(RERUN));
+    }
     let (message, status) = match Standing::of(&found) {
         Standing::Cancelled { .. } | Standing::NotStarted => ("Checkout cancelled", "cancelled"),
         Standing::Processing { .. } if found.task.state.is_compensating() => (UNLESS_SHIPPED, "processing"),

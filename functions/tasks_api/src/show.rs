@@ -13,7 +13,7 @@ use axum::{
 use http_api::{Details, Fields, Segment};
 use serde::Serialize;
 use stepwell::{
-    Runtime, Timestamp,
+    Runtime, TaskId, Timestamp,
     core::{
         bulk::BulkId,
         graph::Graph,
@@ -36,6 +36,12 @@ pub(crate) struct TaskView<'a> {
     ends_as: Option<End>,
     /// Whether all compensations are complete, which closes the task.
     compensated: bool,
+    /// The task that this one was rerun as.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rerun_as: Option<TaskId>,
+    /// The task that this one is a rerun of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rerun_of: Option<TaskId>,
     /// When the failed steps are redriven automatically.
     redrives_at: Option<Timestamp>,
     /// When compensation begins automatically.
@@ -90,12 +96,15 @@ struct AuditEntry<'a> {
     /// The bulk action that it was a part of.
     #[serde(skip_serializing_if = "Option::is_none")]
     bulk: Option<BulkId>,
+    /// The id of the new task, for a rerun.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rerun_as: Option<TaskId>,
 }
 
 impl<'a> From<&'a Action> for AuditEntry<'a> {
-    fn from(Action { at, what, step, who, why, bulk }: &'a Action) -> Self {
+    fn from(Action { at, what, step, who, why, bulk, rerun_as }: &'a Action) -> Self {
         let bulk = bulk.map(|page| page.id);
-        Self { at: *at, what: what.as_str(), step: step.as_deref(), who, why, bulk }
+        Self { at: *at, what: what.as_str(), step: step.as_deref(), who, why, bulk, rerun_as: *rerun_as }
     }
 }
 
@@ -184,6 +193,8 @@ impl<'a> TaskView<'a> {
             details: Details::of(snapshot),
             ends_as: snapshot.task.state.ends_as(),
             compensated: snapshot.status().is_compensated(),
+            rerun_as: snapshot.task.rerun_as.as_ref().map(|rerun| rerun.task),
+            rerun_of: snapshot.task.rerun_of,
             redrives_at: redrive_at(snapshot),
             compensates_at: begins_at(snapshot),
             warnings: snapshot.warnings().into_iter().map(WarningView::from).collect(),

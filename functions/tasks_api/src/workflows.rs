@@ -143,14 +143,18 @@ pub(crate) async fn list() -> Result<Json<WorkflowList>, ApiError> {
     Ok(Json(WorkflowList { workflows: workflows.iter().map(WorkflowView::of).collect() }))
 }
 
-/// The time that the workflow of this id, in whatever version, gives its tasks; `None` if it gives them any time, or is not known.
-pub(crate) fn time_of(id: &str) -> Option<Duration> {
+/// The workflow of this id, in the version of this deployment; `None` if it is not known.
+pub(crate) fn of(id: &str) -> Option<&'static Workflow> {
     let (name, _) = id.split_once('@')?;
     let is_named = |workflow: &&Workflow| {
         let known = workflow.id();
         name.split_once('/') == Some((known.namespace.as_str(), known.name.as_str()))
     };
-    let workflow = WORKFLOWS.as_ref().ok()?.iter().find(is_named)?;
-    let Deadline { complete_within_seconds, .. } = workflow.plan().deadline()?;
+    WORKFLOWS.as_ref().ok()?.iter().find(is_named)
+}
+
+/// The time that the workflow of this id, in whatever version, gives its tasks; `None` if it gives them any time, or is not known.
+pub(crate) fn time_of(id: &str) -> Option<Duration> {
+    let Deadline { complete_within_seconds, .. } = of(id)?.plan().deadline()?;
     Some(Duration::from_secs((*complete_within_seconds).into()))
 }

@@ -3,7 +3,7 @@
 import { Buttons, ResolveStep } from "./actions.js";
 import { get, getEvent, useAnswer, useCodes, usePace, write } from "./api.js";
 import { Graph } from "./graph.js";
-import { attemptsOf, bulkPath, clock, duration, html, Name, plural, Problem, Prose, short, State, Time, Title, useNow } from "./parts.js";
+import { attemptsOf, bulkPath, clock, duration, html, Name, plural, Problem, Prose, short, State, TaskLink, Time, Title, useNow } from "./parts.js";
 import { Timeline } from "./timeline.js";
 
 /** The longest that the API waits for a change, in seconds. */
@@ -60,6 +60,8 @@ function Standing({ task, now }) {
       sentences.push("A person has declared it done.");
       break;
   }
+  if (task.rerun_of) sentences.push(html`It is the rerun of <${TaskLink} id=${task.rerun_of} />.`);
+  if (task.rerun_as) sentences.push(html`It was rerun as <${TaskLink} id=${task.rerun_as} />.`);
   return html`<p class="standing" role="status">${sentences.map((sentence, place) => html`${place > 0 ? " " : ""}${sentence}`)}</p>`;
 }
 

@@ -39,6 +39,12 @@ impl Display for Task {
         if let Some(at) = &self.completed_at {
             writeln!(f, "ended      {at}")?;
         }
+        if let Some(task) = &self.rerun_of {
+            writeln!(f, "rerun of   {task}")?;
+        }
+        if let Some(task) = &self.rerun_as {
+            writeln!(f, "rerun as   {task}")?;
+        }
         if let Some(at) = &self.redrives_at {
             writeln!(f, "redrive    {at}, automatically")?;
         }
