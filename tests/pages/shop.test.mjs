@@ -416,9 +416,15 @@ test("an order that is undone and was made once more leads to the new one, and i
   await title(page, "Your order is cancelled");
   const id = idOf(page);
   await until("it is undone", async () => (await askOperators(shop, `/tasks/${id}`)).compensated);
-  const body = { reason: "it was a mistake", patch: { payment_info: { token: "test_success_visa" } } };
+  const again = page.getByRole("button", { name: "Order again" });
+  await again.waitFor();
+  const body = { reason: "it was a mistake", again: true, patch: { payment_info: { token: "test_success_visa" } } };
   const { task_id: rerun } = await askOperators(shop, `/tasks/${id}/rerun`, body);
-  await page.reload();
+  const old = page.url();
+  await again.click();
+  await title(page, CONFIRMED);
+  assert.equal(idOf(page), rerun, "the open page knew nothing of it");
+  await page.goto(old);
   await page.getByText("Your order goes on as another one.").waitFor();
   assert.equal(await page.getByRole("button", { name: "Order again" }).count(), 0);
   await accessible(page, "an order that goes on as another one");

@@ -259,10 +259,13 @@ function Actions({ answer, id, shopKey, reload, items }) {
   const isOver = ["failed", "cancelled", "not_started"].includes(status.status) && !status.retry_url && !rerun;
   const what = cancelling(answer);
   const again = (token) => act(() => retry(id, shopKey, token));
-  const refill = () => {
+  const refill = () => act(async () => {
+    // This page may be older than its rerun.
+    const { rerun_as: since } = (await askOrder(id, shopKey, 0, answer)).status;
+    if (since) return go(orderPath({ id: since.task_id, key: since.task_key }));
     fillCart(items);
     go("/shop/cart");
-  };
+  });
   return html`
     ${rerun && html`
       <p class="says">${status.status === "completed" ? "Somebody of ours has made this order once more." : "Your order goes on as another one."}${" "}
@@ -275,7 +278,7 @@ function Actions({ answer, id, shopKey, reload, items }) {
       : html`<details class="other"><summary>Pay with another card</summary><${OtherCard} pay=${again} busy=${busy} /></details>`)}
     <div class="buttons">
       ${mayRetry && html`<button disabled=${busy} class=${isPayment ? "" : "first"} onClick=${() => again()}>${waits ? "Try now" : isPayment ? "Try the same card again" : "Try again"}</button>`}
-      ${isOver && items?.length > 0 && html`<button class="first" onClick=${refill}>Order again</button>`}
+      ${isOver && items?.length > 0 && html`<button class="first" disabled=${busy} onClick=${refill}>Order again</button>`}
       ${what && html`
         <${Confirm} button="Cancel the order" title="Cancel this order?" says=${[what]} yes="Cancel the order" no="Keep it" onConfirm=${() => act(() => cancel(id, shopKey))} />`}
     </div>`;

@@ -3,6 +3,7 @@
 use crate::{access::Opened, checkouts::Shared, error::ApiError, standing::Standing};
 use axum::{Json, extract::State, http::StatusCode, response::IntoResponse};
 use checkout::{ShopCode, customer_text};
+use http_api::Wait;
 use serde::Serialize;
 use stepwell::{
     ActionError, Runtime, TaskId,
@@ -15,6 +16,8 @@ const COMPLETE: &str = "This order is complete and cannot be cancelled here. Ple
 const UNCONFIRMED: &str = "We do not know yet whether this checkout was started. Please try again in a minute.";
 const FAILED: &str = "This checkout has failed already. What was charged is given back.";
 const RERUN: &str = "This checkout goes on as another one. Its status names that one, which you can cancel.";
+const MAYBE_RERUN: &str =
+    "We do not know yet whether this checkout goes on as another one. Please try again in a minute.";
 const TOO_OFTEN: &str = "This checkout was cancelled too often. Please contact us.";
 
 #[derive(Serialize)]
@@ -45,9 +48,13 @@ pub(crate) async fn cancel<T: Store, Q: Queue, A: Runtime>(
         cancelled => drop(cancelled?),
     }
     let found = checkouts.find(task_id).await?;
-    // Whoever is told that it is cancelled expects no charge of its rerun. A complete order stands beside its rerun, and is cancelled alone.
-    if found.task.state.is_closed() && checkouts.engine.last_rerun(&found.task).await?.is_some() {
-        return Err(ApiError::CannotCancel(RERUN));
+    // Whoever is told that it is cancelled expects no charge of its rerun.
+    if let Some(rerun) = found.task.goes_on_as() {
+        match checkouts.settle(rerun, Wait::none()).await? {
+            None => return Err(ApiError::CannotCancel(MAYBE_RERUN)),
+            Some(rerun) if rerun.task.never_starts() => {}
+            Some(_) => return Err(ApiError::CannotCancel(RERUN)),
+        }
     }
     let (message, status) = match Standing::of(&found) {
         Standing::Cancelled { .. } | Standing::NotStarted => ("Checkout cancelled", "cancelled"),

@@ -280,7 +280,7 @@ fn tasks(document: &mut Document) {
 }
 
 fn rerun(document: &mut Document) {
-    let again = "Whether a complete task is rerun, whose effects stand: its customer is charged once more.";
+    let again = "Whether a task is rerun whose effects stand or may stand, or that was cancelled. The customer of a complete one is charged once more.";
     let fields = json!({
         "patch": {"description": "A JSON merge patch (RFC 7396) of the task's input, without what was secret in it: a checkout needs a \
             new card."},

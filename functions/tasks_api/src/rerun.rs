@@ -24,7 +24,7 @@ use std::sync::Arc;
 use stepwell::{
     Client, Rerun, RerunRequest, Runtime, StartError, TaskId, Violation,
     core::{limits::MAX_CONTEXT_BYTES, state::TaskStatus},
-    ports::{Queue, Store},
+    ports::{Queue, Store, TableError},
 };
 
 /// The engine, and what is secret in the inputs of tasks.
@@ -143,12 +143,8 @@ pub(crate) async fn rerun<I: Intake, S: Store, Q: Queue, A: Runtime>(
 
     let request = RerunRequest::new(&edit.text(), again);
     let task = match engine.find_rerun(id, &request).await? {
-        Rerun::Of(task) => task,
-        Rerun::Made(new) => {
-            let status = engine.snapshot(new).await?.map_or(TaskStatus::Pending, |made| made.status()).as_str();
-            let answer = Rerunning { success: true, task_id: new, rerun_of: id, status };
-            return Ok((StatusCode::OK, Json(answer)).into_response());
-        }
+        Rerun::Next(task) => task,
+        Rerun::Made(new) => return Ok(made(engine, id, new).await?),
     };
     let workflow = workflows::of(&task.workflow).ok_or_else(|| {
         let why = format!("Cannot rerun task: this deployment has no workflow of the name of {}", task.workflow);
@@ -164,7 +160,10 @@ pub(crate) async fn rerun<I: Intake, S: Store, Q: Queue, A: Runtime>(
     workflow.validate(&input).map_err(invalid)?;
     let secret = intake.take(workflow, &mut input).map_err(|wrong| invalid(vec![wrong]))?;
     let start = engine.prepare_start(workflow, &input, None).await.map_err(not_started)?;
-    let start = engine.reserve_rerun(&task, &request, start, &actor).await?;
+    let start = match engine.reserve_rerun(&task, &request, start, &actor).await? {
+        Rerun::Next(start) => start,
+        Rerun::Made(new) => return Ok(made(engine, id, new).await?),
+    };
     let new = start.task_id();
     tracing::info!(task_id = %id, rerun_as = %new, who = actor.who(), why = actor.why(), "a task is rerun");
     // Under an id that no other request uses, and before its task is written, whose steps look for it.
@@ -179,6 +178,17 @@ pub(crate) async fn rerun<I: Intake, S: Store, Q: Queue, A: Runtime>(
         Some(Err(error)) => Err(not_started(error)),
         None => Ok(unconfirmed("no answer to the start in time".to_owned())),
     }
+}
+
+/// The answer to a request that was made before, and has started this task.
+async fn made<S: Store, Q: Queue, A: Runtime>(
+    engine: &Client<S, Q, A>,
+    of: TaskId,
+    new: TaskId,
+) -> Result<Response, TableError> {
+    let status = engine.snapshot(new).await?.map_or(TaskStatus::Pending, |made| made.status()).as_str();
+    let answer = Rerunning { success: true, task_id: new, rerun_of: of, status };
+    Ok((StatusCode::OK, Json(answer)).into_response())
 }
 
 /// The answer for a start that has certainly written no task.

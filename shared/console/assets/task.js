@@ -61,7 +61,9 @@ function Standing({ task, now }) {
       break;
   }
   if (task.rerun_of) sentences.push(html`It is the rerun of <${TaskLink} id=${task.rerun_of} />.`);
-  if (task.rerun_as) sentences.push(html`It was rerun as <${TaskLink} id=${task.rerun_as} />.`);
+  const rerun = task.rerun_as;
+  if (rerun?.started) sentences.push(html`It was rerun as <${TaskLink} id=${rerun.task_id} />.`);
+  else if (rerun) sentences.push("An id is reserved for a rerun that has not started. Send the same request again.");
   return html`<p class="standing" role="status">${sentences.map((sentence, place) => html`${place > 0 ? " " : ""}${sentence}`)}</p>`;
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use checkout::{CardTokens, Money, Order, Orders, Product, ProductId, ShopCode, StoreError, testing::Outage};
 use std::time::Duration;
 use stepwell::{
-    Actor, PendingStart, RUN_NOW_PAUSE, Rerun, RerunRequest, StepError,
+    Actor, PendingStart, RUN_NOW_PAUSE, Rerun, RerunRequest, StartError, StepError,
     core::{
         item::{Key, attribute},
         snapshot::TaskSnapshot,
@@ -334,9 +334,12 @@ async fn undone_checkout_or_one_done_by_hand_is_not_cancelled() {
 /// An operator reserves the rerun of a checkout.
 async fn reserve_rerun(api: &Api, id: TaskId) -> PendingStart {
     let (client, request) = (api.harness.client(), RerunRequest::new("another card", true));
-    let Rerun::Of(found) = client.find_rerun(id, &request).await.unwrap() else { panic!("it was rerun") };
+    let Rerun::Next(found) = client.find_rerun(id, &request).await.unwrap() else { panic!("it was rerun") };
     let start = client.prepare_start(&checkout::workflow().unwrap(), &good()["checkout"], None).await.unwrap();
-    client.reserve_rerun(&found, &request, start, &Actor::new("operator", "a test").unwrap()).await.unwrap()
+    match client.reserve_rerun(&found, &request, start, &Actor::new("operator", "a test").unwrap()).await.unwrap() {
+        Rerun::Next(start) => start,
+        Rerun::Made(new) => panic!("{new} was made before"),
+    }
 }
 
 async fn rerun(api: &Api, id: TaskId) -> TaskId {
@@ -390,6 +393,28 @@ async fn complete_checkout_that_was_rerun_is_cancelled_alone() {
         (&api.status(id).await["status"], &api.status(new).await["status"]),
         (&json!("cancelled"), &json!("processing"))
     );
+    assert_eq!(api.cancel(id).await.status, 202, "the answer was lost");
+}
+
+/// Whoever is told that it is cancelled is not charged after that: neither is a rerun started late, nor is the answer given before it is known.
+#[tokio::test(start_paused = true)]
+async fn checkout_whose_rerun_may_be_under_way_is_not_told_to_be_cancelled() {
+    let api = Api::new();
+    let id = api.started().await;
+    assert_eq!(api.cancel(id).await.status, 202);
+    api.harness.run(id).await.unwrap();
+    assert_eq!(api.cancel(id).await.status, 202);
+    let start = reserve_rerun(&api, id).await;
+    let error =
+        "We do not know yet whether this checkout goes on as another one. Please try again in a minute.".to_owned();
+    assert_eq!(api.cancel(id).await.refusal(), (409, error));
+    api.harness.skip(Duration::from_secs(60)).await;
+    assert_eq!(api.cancel(id).await.status, 202);
+    let late = api.harness.client().write_start(start).await;
+    assert!(matches!(late, Err(StartError::RuledOut { .. })), "{late:?}");
+    assert_eq!(api.cancel(id).await.status, 202);
+    rerun(&api, id).await;
+    assert_eq!(api.cancel(id).await.status, 409);
 }
 
 /// Whether the order was shipped is not known before somebody has mended the compensation that says so.

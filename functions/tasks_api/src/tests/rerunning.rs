@@ -46,7 +46,7 @@ async fn rerun_is_a_new_checkout_with_a_new_card_and_a_repeated_request_finds_it
     assert!(context["payment_info"]["token"].as_str().unwrap().starts_with("kept_"), "{context}");
     assert_eq!((api.kept_token(new).await.as_deref(), api.kept_token(id).await), (Some("test_success_amex"), None));
 
-    assert_eq!(api.show(id).await["rerun_as"], json!(new));
+    assert_eq!(api.show(id).await["rerun_as"], json!({"task_id": new, "started": true}));
     assert_eq!(api.show(new).await["rerun_of"], json!(id));
     let trail = api.trail(id).await;
     let entry = trail.last().unwrap();
@@ -155,6 +155,7 @@ async fn rerun_that_broke_off_is_completed_by_the_next_request(kind: FailureKind
     if status == 202 {
         assert_eq!(broken_off.body()["status"], "unconfirmed");
     }
+    assert_eq!(api.show(id).await["rerun_as"]["started"], false);
     let answer = api.rerun(id, NEW_CARD).await;
     let new = new_task(&answer);
     assert_eq!(api.snapshot(id).await.task.rerun_as.map(|rerun| rerun.task), Some(new));

@@ -43,7 +43,7 @@ pub(super) struct Task {
     pub(super) started_at: String,
     pub(super) completed_at: Option<String>,
     pub(super) compensated: bool,
-    pub(super) rerun_as: Option<String>,
+    pub(super) rerun_as: Option<RerunAs>,
     pub(super) rerun_of: Option<String>,
     pub(super) redrives_at: Option<String>,
     pub(super) compensates_at: Option<String>,
@@ -54,6 +54,13 @@ pub(super) struct Task {
     pub(super) compensations: Vec<Step>,
     pub(super) actions: Vec<Action>,
     pub(super) newer_format: Option<NewerFormat>,
+}
+
+/// What a task was, or is to be, rerun as.
+#[derive(Deserialize)]
+pub(super) struct RerunAs {
+    pub(super) task_id: String,
+    pub(super) started: bool,
 }
 
 /// An optional step that failed for good.

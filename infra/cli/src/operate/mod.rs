@@ -222,7 +222,7 @@ pub enum Command {
         /// The whole new input: JSON, or @FILE or @- with it
         #[arg(long, value_name = "JSON|@FILE|@-")]
         input: Option<String>,
-        /// Also if what the task has done stands, or may stand: the customer of a complete checkout is charged once more
+        /// Also if what the task has done stands or may stand, or it was cancelled: the customer of a complete checkout is charged once more
         #[arg(long)]
         again: bool,
         #[command(flatten)]

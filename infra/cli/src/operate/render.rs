@@ -1,7 +1,7 @@
 //! The texts for people.
 
 use super::answers::{
-    Attempt, Bulk, Counted, Graph, Health, ListedStep, ListedTask, Node, PlannedStep, Step, StepError, Task,
+    Attempt, Bulk, Counted, Graph, Health, ListedStep, ListedTask, Node, PlannedStep, RerunAs, Step, StepError, Task,
     TaskResult, Workflow, Workflows,
 };
 use std::fmt::{self, Display, Formatter};
@@ -42,8 +42,9 @@ impl Display for Task {
         if let Some(task) = &self.rerun_of {
             writeln!(f, "rerun of   {task}")?;
         }
-        if let Some(task) = &self.rerun_as {
-            writeln!(f, "rerun as   {task}")?;
+        if let Some(RerunAs { task_id, started }) = &self.rerun_as {
+            let standing = if *started { "" } else { ", reserved and not started: send the same request again" };
+            writeln!(f, "rerun as   {task_id}{standing}")?;
         }
         if let Some(at) = &self.redrives_at {
             writeln!(f, "redrive    {at}, automatically")?;

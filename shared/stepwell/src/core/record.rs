@@ -156,6 +156,16 @@ impl From<&NewTask<'_>> for TaskRecord {
 }
 
 impl TaskRecord {
+    /// The reserved id of the rerun that takes the place of this task, which was undone before; `None` if it has none. The rerun of a complete
+    /// task stands beside it, also if that is cancelled later.
+    pub fn goes_on_as(&self) -> Option<TaskId> {
+        let rerun = self.rerun_as.as_ref().filter(|_| self.state.is_closed())?.task;
+        let reserved = self.actions.iter().rposition(|action| action.rerun_as == Some(rerun));
+        let undone =
+            self.actions.iter().rposition(|action| matches!(action.what, ActionKind::Cancel | ActionKind::Compensate));
+        (reserved > undone).then_some(rerun)
+    }
+
     /// The name of its workflow, without namespace and version, from which the names of its queues are derived.
     pub fn workflow_name(&self) -> &str {
         workflow_name(&self.workflow)

@@ -2,12 +2,12 @@
 //! be done twice. [`reserve_rerun`](super::task::reserve_rerun) makes sure that it stays so.
 
 use super::{
-    record::{RETENTION, RerunAs},
+    record::{RETENTION, RerunAs, StepRecord},
     snapshot::TaskSnapshot,
 };
 use crate::core::{
     id::TaskId,
-    state::{StepState, TaskState, TaskStatus},
+    state::{End, StepState, TaskState, TaskStatus},
     timestamp::Timestamp,
 };
 
@@ -22,6 +22,9 @@ pub enum NotRerun {
         "it is complete, and all that it has done stands, so a rerun does it once more. Whoever wants that has to say so"
     )]
     Complete,
+    /// Somebody has cancelled the task, and the request does not say `again`.
+    #[error("its customer or an operator has cancelled it. Whoever wants it all the same has to say so")]
+    Unwanted,
     /// This step or compensation may still run.
     #[error("step `{step}` is {state}, so it may still run; wait for its end")]
     MayStillRun {
@@ -38,11 +41,11 @@ pub enum NotRerun {
         "its compensation `{0}` has failed, so what that had to undo may stand, and a rerun may do it once more. Whoever wants that has to say so"
     )]
     NotUndone(String),
-    /// No compensation has undone anything, although this step was attempted, and the request does not say `again`.
+    /// This step was attempted and has no compensation, and the request does not say `again`.
     #[error(
-        "its step `{0}` was attempted, and nothing of the task was undone, so a rerun may do it once more. Whoever wants that has to say so"
+        "its step `{0}` was attempted and has no compensation, so what it did may stand, and a rerun may do it once more. Whoever wants that has to say so"
     )]
-    NothingUndone(String),
+    NoCompensation(String),
     /// The task was rerun before. This is its rerun or, if that was rerun as well, the last one.
     #[error("it was rerun before; the last rerun is {0}; look at that task")]
     Before(TaskId),
@@ -62,7 +65,7 @@ pub enum NotRerun {
 impl NotRerun {
     /// Whether the same request is granted with `again`, as far as this reason goes.
     pub const fn asks_for_again(&self) -> bool {
-        matches!(self, Self::Complete | Self::NotUndone(_) | Self::NothingUndone(_))
+        matches!(self, Self::Complete | Self::Unwanted | Self::NotUndone(_) | Self::NoCompensation(_))
     }
 }
 
@@ -80,7 +83,7 @@ const fn remedy(status: TaskStatus) -> &'static str {
     }
 }
 
-/// Whether a task may be rerun, but for earlier reruns of it: `again` also if it is complete.
+/// Whether a task may be rerun, but for earlier reruns of it: `again` also if what it did stands or may stand, or nobody wants it.
 ///
 /// # Errors
 /// It may not.
@@ -95,8 +98,9 @@ pub fn check(snapshot: &TaskSnapshot, again: bool, now: Timestamp) -> Result<(),
         return Err(NotRerun::Expired(kept_until));
     }
     match task.state {
-        TaskState::Compensated(_) => {}
-        TaskState::Completed if again => {}
+        TaskState::Compensated(End::Error) => {}
+        TaskState::Completed | TaskState::Compensated(End::Cancelled) if again => {}
+        TaskState::Compensated(End::Cancelled) => return Err(NotRerun::Unwanted),
         TaskState::Completed => return Err(NotRerun::Complete),
         TaskState::Running
         | TaskState::Failed
@@ -111,12 +115,12 @@ pub fn check(snapshot: &TaskSnapshot, again: bool, now: Timestamp) -> Result<(),
         return Err(NotRerun::MayBeRedriven(step.name.clone()));
     }
     let not_undone = snapshot.compensations.iter().find(|compensation| !compensation.state.is_done());
-    let attempted =
-        snapshot.steps.iter().find(|step| step.may_have_had_an_effect()).filter(|_| snapshot.compensations.is_empty());
-    match (not_undone, attempted) {
+    let is_undone = |step: &StepRecord| task.plan.compensation_of(&step.name).is_some();
+    let never_undone = snapshot.steps.iter().find(|step| step.may_have_had_an_effect() && !is_undone(step));
+    match (not_undone, never_undone) {
         _ if again => Ok(()),
         (Some(compensation), _) => Err(NotRerun::NotUndone(compensation.name.clone())),
-        (None, Some(step)) => Err(NotRerun::NothingUndone(step.name.clone())),
+        (None, Some(step)) => Err(NotRerun::NoCompensation(step.name.clone())),
         (None, None) => Ok(()),
     }
 }

@@ -214,12 +214,15 @@ async fn reserve_rerun(
     let request = RerunRequest::new(text, true);
     let found = match client.find_rerun(task, &request).await? {
         Rerun::Made(_) => return Ok(None),
-        Rerun::Of(found) => found,
+        Rerun::Next(found) => found,
     };
     let start = client.prepare_start(workflow, &context, None).await.expect("the context fits");
     // Whoever asks may die in the call that reserves it.
     simulation.reserved(start.task_id());
-    client.reserve_rerun(&found, &request, start, actor).await.map(Some)
+    Ok(match client.reserve_rerun(&found, &request, start, actor).await? {
+        Rerun::Next(start) => Some(start),
+        Rerun::Made(_) => None,
+    })
 }
 
 /// An operator starts a bulk redrive of all failed tasks, sends the request again if the answer is lost, and stops some of them.

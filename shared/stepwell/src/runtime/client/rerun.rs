@@ -55,13 +55,13 @@ enum Standing {
     Never,
 }
 
-/// What a request to rerun a task finds.
+/// How a request to rerun a task goes on.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Rerun {
+pub enum Rerun<T> {
     /// The same request was made before, and has started this task.
     Made(TaskId),
-    /// The task may be rerun, or the same request has reserved an id for that and goes on.
-    Of(Box<TaskRecord>),
+    /// The task may be rerun, or the same request has reserved an id for that. It goes on with this.
+    Next(T),
 }
 
 impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
@@ -69,7 +69,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     ///
     /// # Errors
     /// [`ActionError::NotRerun`] and [`ActionError::NotFound`]. See [`ActionError`] for the others.
-    pub async fn find_rerun(&self, id: TaskId, request: &RerunRequest) -> Result<Rerun, ActionError> {
+    pub async fn find_rerun(&self, id: TaskId, request: &RerunRequest) -> Result<Rerun<TaskRecord>, ActionError> {
         let snapshot = self.engine.snapshot(id).await?.ok_or(ActionError::NotFound(id))?;
         if let Some(RerunAs { task: new, request_hash }) = &snapshot.task.rerun_as {
             // Before any rule: what the request has made must not refuse its repetition.
@@ -80,7 +80,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             }
         }
         check(&snapshot, request.again, self.now()).map_err(ActionError::NotRerun)?;
-        Ok(Rerun::Of(Box::new(snapshot.task)))
+        Ok(Rerun::Next(snapshot.task))
     }
 
     /// The second part of a rerun: makes this start that of the only rerun of the task, which is as it was [found](Self::find_rerun).
@@ -95,10 +95,11 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         request: &RerunRequest,
         start: PendingStart,
         actor: &Actor,
-    ) -> Result<PendingStart, ActionError> {
-        let started_as = |task_id| PendingStart { task_id, rerun_of: Some(of.id), ..start.clone() };
+    ) -> Result<Rerun<PendingStart>, ActionError> {
+        let started_as = |task_id| Rerun::Next(PendingStart { task_id, rerun_of: Some(of.id), ..start.clone() });
         if let Some(before) = &of.rerun_as {
             match self.standing(before.task).await? {
+                Standing::Started if before.request_hash == request.hash => return Ok(Rerun::Made(before.task)),
                 Standing::Started => return Err(self.was_rerun(of, before.task).await?),
                 Standing::NotYet if before.request_hash == request.hash => return Ok(started_as(before.task)),
                 Standing::NotYet => {
@@ -128,7 +129,10 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             Ok(_) => Ok(started_as(to.task)),
             // The same request, sent twice at once.
             Err(ActionError::NotRerun(NotRerun::UnderWay(other))) if other.request_hash == request.hash => {
-                Ok(started_as(other.task))
+                match self.has_started(other.task).await? {
+                    true => Ok(Rerun::Made(other.task)),
+                    false => Ok(started_as(other.task)),
+                }
             }
             Err(refused) => Err(refused),
         }
@@ -140,7 +144,15 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         if snapshot.task.has_room_for_redrive() { Ok(()) } else { Err(ActionError::TrailFull) }
     }
 
-    /// Whether the task of a reserved id has started.
+    /// Whether the rerun has started whose id a task has reserved. If not, it may still do so, or was ruled out.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn has_started(&self, rerun: TaskId) -> Result<bool, TableError> {
+        Ok(matches!(self.standing(rerun).await?, Standing::Started))
+    }
+
+    /// How it stands with a reserved id.
     async fn standing(&self, id: TaskId) -> Result<Standing, TableError> {
         Ok(match self.snapshot(id).await? {
             None => Standing::NotYet,

@@ -2,7 +2,7 @@
 
 use super::operate::in_state;
 use crate::{
-    ActionError, Actor, FailureKind, NotRerun, Rerun, RerunRequest, StartError, TaskId, Workflow,
+    ActionError, Actor, FailureKind, NotRerun, PendingStart, Rerun, RerunRequest, StartError, TaskId, Workflow,
     core::{
         item::{Key, attribute},
         record::{ActionKind, RETENTION},
@@ -17,7 +17,7 @@ use crate::{
         },
     },
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use std::{sync::Arc, time::Duration};
 
 const STEPS: &[&[usize]] = &[&[]];
@@ -33,10 +33,14 @@ async fn rerun_by(harness: &Harness, who: &Actor, task: TaskId, input: u32, agai
     let request = RerunRequest::new(&input.to_string(), again);
     let found = match client.find_rerun(task, &request).await.map_err(|error| error.to_string())? {
         Rerun::Made(task) => return Ok(task),
-        Rerun::Of(found) => found,
+        Rerun::Next(found) => found,
     };
     let start = client.prepare_start(&one_step(), &input, None).await.unwrap();
-    let start = client.reserve_rerun(&found, &request, start, who).await.map_err(|error| error.to_string())?;
+    let reserved = client.reserve_rerun(&found, &request, start, who).await.map_err(|error| error.to_string())?;
+    let start = match reserved {
+        Rerun::Made(task) => return Ok(task),
+        Rerun::Next(start) => start,
+    };
     let started = client.write_start(start).await.map_err(|error| error.to_string())?;
     Ok(started.task_id)
 }
@@ -47,6 +51,17 @@ async fn rerun(harness: &Harness, task: TaskId, input: u32) -> Result<TaskId, St
 
 fn bob() -> Actor {
     Actor::new("bob", "a test").unwrap()
+}
+
+/// A request of the test's actor that has reserved an id for the rerun of this task, and goes no further.
+async fn reserve(harness: &Harness, task: TaskId, request: &RerunRequest, input: u32) -> PendingStart {
+    let client = harness.client();
+    let Rerun::Next(found) = client.find_rerun(task, request).await.unwrap() else { panic!("it may be rerun") };
+    let start = client.prepare_start(&one_step(), &json!({ "input": input }), None).await.unwrap();
+    match client.reserve_rerun(&found, request, start, &actor()).await.unwrap() {
+        Rerun::Next(start) => start,
+        Rerun::Made(task) => panic!("{task} was made before"),
+    }
 }
 
 /// A task that has failed and is compensated.
@@ -79,6 +94,7 @@ async fn rerun_is_a_new_task_with_its_own_input_and_both_name_each_other() {
     let new = rerun(&harness, task, 7).await.unwrap();
     let (old, rerun) = (harness.snapshot(task).await.unwrap().task, harness.run(new).await.unwrap().task);
     assert_eq!((rerun.state, rerun.context.as_str()), (TaskState::Completed, r#"{"input":7}"#));
+    assert_eq!(old.goes_on_as(), Some(new));
     assert_eq!((old.rerun_as.unwrap().task, rerun.rerun_of), (new, Some(task)));
     assert_eq!((old.rerun_of, rerun.rerun_as), (None, None));
     let entry = old.actions.last().unwrap();
@@ -147,9 +163,7 @@ async fn reservation_without_a_task_is_ruled_out_and_replaced_so_that_a_late_sta
     let (harness, task) = compensated().await;
     let client = harness.client();
     let request = RerunRequest::new("7", false);
-    let Rerun::Of(found) = client.find_rerun(task, &request).await.unwrap() else { panic!("it may be rerun") };
-    let start = client.prepare_start(&one_step(), &json!({ "input": 7 }), None).await.unwrap();
-    let late = client.reserve_rerun(&found, &request, start, &actor()).await.unwrap();
+    let late = reserve(&harness, task, &request, 7).await;
     let abandoned = late.task_id();
     assert_eq!(reserved(&harness, task), Some(abandoned));
     let last_rerun = async || client.last_rerun(&harness.snapshot(task).await.unwrap().task).await;
@@ -191,9 +205,7 @@ async fn same_request_twice_at_once_starts_one_task_and_both_are_told_which() {
     let (harness, task) = compensated().await;
     let client = harness.client();
     let request = RerunRequest::new(&json!({ "input": 7 }).to_string(), false);
-    let Rerun::Of(found) = client.find_rerun(task, &request).await.unwrap() else { panic!("it may be rerun") };
-    let start = client.prepare_start(&one_step(), &json!({ "input": 7 }), None).await.unwrap();
-    let slow = client.reserve_rerun(&found, &request, start, &actor()).await.unwrap();
+    let slow = reserve(&harness, task, &request, 7).await;
     let second = rerun(&harness, task, 7).await.unwrap();
     assert_eq!((second, client.write_start(slow).await.unwrap().task_id), (reserved(&harness, task).unwrap(), second));
     assert_eq!(reruns(&harness, task).await, [second]);
@@ -206,6 +218,23 @@ async fn same_request_twice_at_once_starts_one_task_and_both_are_told_which() {
     });
     let second = rerun(&harness, task, 7).await.unwrap();
     assert_eq!((reruns(&harness, task).await, reserved(&harness, task)), (vec![second], Some(second)));
+}
+
+/// The second looks before the task of the first is written, and reserves after that.
+#[tokio::test(start_paused = true)]
+async fn same_request_whose_rerun_starts_meanwhile_is_told_of_it() {
+    let (harness, task) = compensated().await;
+    let client = harness.client();
+    let request = RerunRequest::new("7", false);
+    let slow = reserve(&harness, task, &request, 7).await;
+    let Rerun::Next(found) = client.find_rerun(task, &request).await.unwrap() else { panic!("nothing has started") };
+    assert!(!client.has_started(slow.task_id()).await.unwrap());
+    let made = client.write_start(slow).await.unwrap().task_id;
+    assert!(client.has_started(made).await.unwrap());
+    let start = client.prepare_start(&one_step(), &json!({ "input": 7 }), None).await.unwrap();
+    let told = client.reserve_rerun(&found, &request, start, &actor()).await.unwrap();
+    assert!(matches!(told, Rerun::Made(task) if task == made), "{told:?}");
+    assert_eq!((reruns(&harness, task).await, reserved(&harness, task)), (vec![made], Some(made)));
 }
 
 /// Its customer was told that it never starts.
@@ -236,15 +265,13 @@ async fn refused_request_rules_nothing_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn task_of_which_nothing_was_undone_is_rerun_only_if_somebody_says_so() {
-    let harness = graph(STEPS, &[], "");
-    harness.fail("s0", [no()]);
+async fn task_with_an_attempted_step_that_nothing_undoes_is_rerun_only_if_somebody_says_so() {
+    let harness = graph(&[&[], &[0]], &[0], "");
+    harness.fail("s1", [no()]);
     let task = harness.begin().await;
     harness.run(task).await.unwrap();
-    harness.client().compensate(task, &actor()).await.unwrap();
-    harness.run(task).await.unwrap();
     let refused = rerun(&harness, task, 7).await.unwrap_err();
-    assert!(refused.contains("its step `s0` was attempted, and nothing of the task was undone"), "{refused}");
+    assert!(refused.contains("its step `s1` was attempted and has no compensation"), "{refused}");
     rerun_by(&harness, &actor(), task, 7, true).await.unwrap();
 }
 
@@ -252,11 +279,7 @@ async fn task_of_which_nothing_was_undone_is_rerun_only_if_somebody_says_so() {
 #[tokio::test(start_paused = true)]
 async fn reservation_whose_task_starts_meanwhile_is_not_replaced() {
     let (harness, task) = compensated().await;
-    let client = harness.client();
-    let request = RerunRequest::new("7", false);
-    let Rerun::Of(found) = client.find_rerun(task, &request).await.unwrap() else { panic!("it may be rerun") };
-    let start = client.prepare_start(&one_step(), &Value::Null, None).await.unwrap();
-    let slow = client.reserve_rerun(&found, &request, start, &actor()).await.unwrap();
+    let slow = reserve(&harness, task, &RerunRequest::new("7", false), 7).await;
     let first = slow.task_id();
     let other = harness.client();
     harness.meanwhile("rule_out", async move {
@@ -310,7 +333,10 @@ async fn task_that_may_go_on_or_whose_effects_stand_is_not_rerun() {
             TaskState::Completed => {
                 "it is complete, and all that it has done stands, so a rerun does it once more. Whoever wants that has to say so"
             }
-            TaskState::Compensated(_) => {
+            TaskState::Compensated(End::Cancelled) => {
+                "its customer or an operator has cancelled it. Whoever wants it all the same has to say so"
+            }
+            TaskState::Compensated(End::Error) => {
                 rerun(&harness, task, 7).await.unwrap();
                 continue;
             }
@@ -318,7 +344,8 @@ async fn task_that_may_go_on_or_whose_effects_stand_is_not_rerun() {
         let refused = rerun(&harness, task, 7).await.unwrap_err();
         assert_eq!(refused, format!("cannot rerun task: {said}"), "{state:?}");
         let again = rerun_by(&harness, &actor(), task, 7, true).await;
-        assert_eq!(again.is_ok(), state == TaskState::Completed, "{state:?}");
+        let may = matches!(state, TaskState::Completed | TaskState::Compensated(_));
+        assert_eq!(again.is_ok(), may, "{state:?}");
         assert_eq!(reserved(&harness, task), again.ok(), "{state:?}");
     }
 }
@@ -429,6 +456,7 @@ async fn complete_task_that_was_rerun_can_be_cancelled_and_its_compensation_redr
     harness.client().resolve_step(task, &compensation(0), by_hand("1"), &actor()).await.unwrap();
     let end = harness.run(task).await.unwrap();
     assert_eq!((end.task.state, state()), (TaskState::Compensated(End::Cancelled), StepState::ResolvedManually));
+    assert_eq!(end.task.goes_on_as(), None, "its rerun stands beside it");
 }
 
 #[tokio::test(start_paused = true)]
