@@ -408,6 +408,33 @@ test("a complete order is cancelled after it was said what that means", async ()
   await page.context().close();
 });
 
+test("an order that is undone and was made once more leads to the new one, and is not ordered again", async () => {
+  const page = await open();
+  await buy(page, "Success", CONFIRMED);
+  await page.getByRole("button", { name: "Cancel the order…" }).click();
+  await page.getByRole("button", { name: "Cancel the order", exact: true }).click();
+  await title(page, "Your order is cancelled");
+  const id = idOf(page);
+  await until("it is undone", async () => (await askOperators(shop, `/tasks/${id}`)).compensated);
+  const again = page.getByRole("button", { name: "Order again" });
+  await again.waitFor();
+  const body = { reason: "it was a mistake", again: true, patch: { payment_info: { token: "test_success_visa" } } };
+  const { task_id: rerun } = await askOperators(shop, `/tasks/${id}/rerun`, body);
+  const old = page.url();
+  await again.click();
+  await title(page, CONFIRMED);
+  assert.equal(idOf(page), rerun, "the open page knew nothing of it");
+  await page.goto(old);
+  await page.getByText("Your order goes on as another one.").waitFor();
+  assert.equal(await page.getByRole("button", { name: "Order again" }).count(), 0);
+  await accessible(page, "an order that goes on as another one");
+  await shot(page, "light-rerun");
+  await page.getByRole("link", { name: "Show that order" }).click();
+  await title(page, CONFIRMED);
+  assert.equal(idOf(page), rerun);
+  await page.context().close();
+});
+
 test("a shipped order is not cancelled, and says so", async () => {
   const page = await open();
   await buy(page, "Success", CONFIRMED);

@@ -4,7 +4,7 @@ import { Cards } from "./cart.js";
 import { Confirm } from "./confirm.js";
 import { clock, go, html, Picture, plural, relative, Title, useNow } from "./common.js";
 import { NoAnswer, useAnswer } from "./http.js";
-import { askOrder, cancel, fillCart, money, orderOf, retry } from "./shop.js";
+import { askOrder, cancel, fillCart, money, orderOf, orderPath, retry } from "./shop.js";
 import { useRef, useState } from "./vendor/hooks.js";
 
 // ---- The steps ---------------------------------------------------------------------------------------------------------
@@ -253,17 +253,23 @@ function OtherCard({ pay, busy }) {
 function Actions({ answer, id, shopKey, reload, items }) {
   const { busy, error, act } = useAction(reload);
   const { status } = answer;
-  const waits = status.retrying;
+  const { retrying: waits, rerun_as: rerun } = status;
   const mayRetry = status.retry_url ?? waits?.retry_url;
   const isPayment = (status.failed_step ?? waits?.step) === "process_payment";
-  const isOver = ["failed", "cancelled", "not_started"].includes(status.status) && !status.retry_url;
+  const isOver = ["failed", "cancelled", "not_started"].includes(status.status) && !status.retry_url && !rerun;
   const what = cancelling(answer);
   const again = (token) => act(() => retry(id, shopKey, token));
-  const refill = () => {
+  const refill = () => act(async () => {
+    // This page may be older than its rerun.
+    const { rerun_as: since } = (await askOrder(id, shopKey, 0, answer)).status;
+    if (since) return go(orderPath({ id: since.task_id, key: since.task_key }));
     fillCart(items);
     go("/shop/cart");
-  };
+  });
   return html`
+    ${rerun && html`
+      <p class="says">${status.status === "completed" ? "Somebody of ours has made this order once more." : "Your order goes on as another one."}${" "}
+        <a href=${orderPath({ id: rerun.task_id, key: rerun.task_key })}>Show that order</a></p>`}
     ${status.warnings?.map(({ message, retry_url: url }) => html`
       <p class="warning">${message}${url && html`${" "}<button disabled=${busy} onClick=${() => again()}>Send it again</button>`}</p>`)}
     ${error && html`<p class=${error instanceof NoAnswer ? "trouble" : "problem"} role="alert">${error.message}</p>`}
@@ -272,7 +278,7 @@ function Actions({ answer, id, shopKey, reload, items }) {
       : html`<details class="other"><summary>Pay with another card</summary><${OtherCard} pay=${again} busy=${busy} /></details>`)}
     <div class="buttons">
       ${mayRetry && html`<button disabled=${busy} class=${isPayment ? "" : "first"} onClick=${() => again()}>${waits ? "Try now" : isPayment ? "Try the same card again" : "Try again"}</button>`}
-      ${isOver && items?.length > 0 && html`<button class="first" onClick=${refill}>Order again</button>`}
+      ${isOver && items?.length > 0 && html`<button class="first" disabled=${busy} onClick=${refill}>Order again</button>`}
       ${what && html`
         <${Confirm} button="Cancel the order" title="Cancel this order?" says=${[what]} yes="Cancel the order" no="Keep it" onConfirm=${() => act(() => cancel(id, shopKey))} />`}
     </div>`;

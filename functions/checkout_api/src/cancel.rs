@@ -3,6 +3,7 @@
 use crate::{access::Opened, checkouts::Shared, error::ApiError, standing::Standing};
 use axum::{Json, extract::State, http::StatusCode, response::IntoResponse};
 use checkout::{ShopCode, customer_text};
+use http_api::Wait;
 use serde::Serialize;
 use stepwell::{
     ActionError, Runtime, TaskId,
@@ -14,6 +15,9 @@ const UNLESS_SHIPPED: &str = "Your order is cancelled, unless it has been shippe
 const COMPLETE: &str = "This order is complete and cannot be cancelled here. Please contact us.";
 const UNCONFIRMED: &str = "We do not know yet whether this checkout was started. Please try again in a minute.";
 const FAILED: &str = "This checkout has failed already. What was charged is given back.";
+const RERUN: &str = "This checkout goes on as another one. Its status names that one, which you can cancel.";
+const MAYBE_RERUN: &str =
+    "We do not know yet whether this checkout goes on as another one. Please try again in a minute.";
 const TOO_OFTEN: &str = "This checkout was cancelled too often. Please contact us.";
 
 #[derive(Serialize)]
@@ -44,6 +48,14 @@ pub(crate) async fn cancel<T: Store, Q: Queue, A: Runtime>(
         cancelled => drop(cancelled?),
     }
     let found = checkouts.find(task_id).await?;
+    // Whoever is told that it is cancelled expects no charge of its rerun.
+    if let Some(rerun) = found.task.goes_on_as() {
+        match checkouts.settle(rerun, Wait::none()).await? {
+            None => return Err(ApiError::CannotCancel(MAYBE_RERUN)),
+            Some(rerun) if rerun.task.never_starts() => {}
+            Some(_) => return Err(ApiError::CannotCancel(RERUN)),
+        }
+    }
     let (message, status) = match Standing::of(&found) {
         Standing::Cancelled { .. } | Standing::NotStarted => ("Checkout cancelled", "cancelled"),
         Standing::Processing { .. } if found.task.state.is_compensating() => (UNLESS_SHIPPED, "processing"),

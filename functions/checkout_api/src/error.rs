@@ -168,6 +168,7 @@ impl From<ActionError> for ApiError {
             // Only the actions of operators return the others.
             ActionError::KeepsChanging(_)
             | ActionError::ActedOn(_)
+            | ActionError::NotRerun(_)
             | ActionError::NoStep(_)
             | ActionError::StepState { .. }
             | ActionError::ServiceOut { .. }

@@ -26,7 +26,7 @@ pub(crate) static CONTRACT: LazyLock<Contract> = LazyLock::new(|| Contract::of(c
 /// The answer of `GET /order_status`.
 #[derive(JsonSchema)]
 #[schemars(untagged)]
-#[expect(dead_code, reason = "for its schema only")]
+#[expect(dead_code, clippy::large_enum_variant, reason = "for its schema only")]
 enum Status<'a> {
     /// With the key, of a checkout that is there.
     Known(OrderStatus<'a>),

@@ -70,7 +70,7 @@ fn cart_of(body: Value, workflow: &Workflow) -> Result<CheckoutRequest, Vec<Viol
     let mut found = workflow.validate(&request).err().unwrap_or_default();
     found.retain(|violation| violation.path.starts_with(&http_api::pointer("", FIELD)));
     if !found.is_empty() {
-        found.truncate(crate::violations::MOST);
+        found.truncate(http_api::MOST_VIOLATIONS);
         return Err(found);
     }
     serde_json::from_value(request).map_err(|error| violation(http_api::pointer("", FIELD), error.to_string()))

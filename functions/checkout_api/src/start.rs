@@ -100,7 +100,10 @@ async fn followed<T: Store, Q: Queue, A: Runtime>(
     if snapshot.status() == TaskStatus::Pending {
         return accepted(&checkouts.keys, id, TaskStatus::Pending.as_str(), None);
     }
-    let OrderStatus { status, body, .. } = OrderStatus::of(&snapshot, &checkouts.keys);
+    let Some(Ok(rerun)) = answer_by.bound(checkouts.engine.last_rerun(&snapshot.task)).await else {
+        return accepted(&checkouts.keys, id, TaskStatus::Pending.as_str(), None);
+    };
+    let OrderStatus { status, body, .. } = OrderStatus::of(&snapshot, rerun, &checkouts.keys);
     accepted(&checkouts.keys, id, status, Standing::of(&snapshot).has_ended().then_some(body))
 }
 
@@ -124,7 +127,7 @@ fn take_request(body: Value) -> Result<Value, Vec<Violation>> {
     };
     let request = fields.remove(violations::FIELD);
     let beside = fields.keys().map(|name| violation(violations::pointer(name), "only \"checkout\" is expected here"));
-    let mut found: Vec<Violation> = beside.take(violations::MOST).collect();
+    let mut found: Vec<Violation> = beside.take(http_api::MOST_VIOLATIONS).collect();
     match request {
         Some(request) if found.is_empty() => return Ok(request),
         Some(_) => {}

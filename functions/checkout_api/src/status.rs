@@ -49,7 +49,10 @@ pub(crate) async fn status<T: Store, Q: Queue, A: Runtime>(
         false => checkouts.engine.snapshot(task_id).await?,
     };
     match found {
-        Some(snapshot) if with_key => Ok(Json(OrderStatus::of(&snapshot, &checkouts.keys)).into_response()),
+        Some(snapshot) if with_key => {
+            let rerun = checkouts.engine.last_rerun(&snapshot.task).await?;
+            Ok(Json(OrderStatus::of(&snapshot, rerun, &checkouts.keys)).into_response())
+        }
         Some(snapshot) => {
             let status = Standing::of(&snapshot).word();
             Ok(Json(StatusWord { status, task_id }).into_response())
@@ -93,8 +96,23 @@ pub(crate) struct OrderStatus<'a> {
 /// What an answer says of a task beside its status.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(transparent)]
-pub(crate) struct Outcome<'a>(Body<'a>);
+pub(crate) struct Outcome<'a> {
+    #[serde(flatten)]
+    body: Body<'a>,
+    /// The checkout that this one was made once more as.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rerun_as: Option<RerunBody>,
+}
+
+/// The rerun of a checkout. Whoever may see the one may see the other.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct RerunBody {
+    task_id: TaskId,
+    /// Opens it, as the `task_key` that the answer to a start gives.
+    task_key: String,
+    checkout_url: String,
+}
 
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -259,7 +277,8 @@ impl<'a> OrderWarning<'a> {
 }
 
 impl<'a> OrderStatus<'a> {
-    pub(crate) fn of(snapshot: &'a TaskSnapshot, keys: &TaskKeys) -> Self {
+    /// The status of this task, whose [last rerun](stepwell::Client::last_rerun) is `rerun`.
+    pub(crate) fn of(snapshot: &'a TaskSnapshot, rerun: Option<TaskId>, keys: &TaskKeys) -> Self {
         let standing = Standing::of(snapshot);
         let status = standing.word();
         let body = match standing {
@@ -277,7 +296,12 @@ impl<'a> OrderStatus<'a> {
             }),
             Standing::NotStarted => Body::NotStarted(NotStartedBody { message: NOT_STARTED }),
         };
-        Self { status, task_id: snapshot.task.id, body: Outcome(body) }
+        let rerun_as = rerun.map(|task_id| RerunBody {
+            task_id,
+            task_key: keys.key_of(task_id),
+            checkout_url: keys.url("/order_status", task_id),
+        });
+        Self { status, task_id: snapshot.task.id, body: Outcome { body, rerun_as } }
     }
 }
 

@@ -8,10 +8,10 @@ use axum::{
 use checkout::{MailError, StoreError};
 use http_api::{CommonError, ErrorBody, Segment};
 use stepwell::{
-    ActionError, TaskId,
+    ActionError, NotRerun, TaskId,
     core::{
         format::{NEWER_FORMAT, NewerFormat},
-        state::StepState,
+        state::{StepState, TaskStatus},
     },
     ports::TableError,
 };
@@ -132,6 +132,17 @@ impl From<ActionError> for ApiError {
             ActionError::StepState { state, .. } => Self::Illegal { why, status: Some(state.as_str()) },
             ActionError::ServiceOut { .. } | ActionError::IsDue { .. } => {
                 Self::Illegal { why, status: Some(StepState::Retrying.as_str()) }
+            }
+            ActionError::NotRerun(ref refused) => {
+                let status = match refused {
+                    NotRerun::Status(status) => Some(status.as_str()),
+                    NotRerun::Complete => Some(TaskStatus::Complete.as_str()),
+                    NotRerun::MayStillRun { state, .. } => Some(state.as_str()),
+                    _ => None,
+                };
+                let remedy =
+                    if refused.asks_for_again() { ": send the request again with `\"again\": true`" } else { "" };
+                Self::Illegal { why: format!("{why}{remedy}"), status }
             }
             ActionError::NotReady { .. }
             | ActionError::TrailFull

@@ -7,7 +7,7 @@
 use crate::{
     Engine,
     error::{ApiError, no_task, task_id},
-    show::TaskView,
+    show::{RerunView, TaskView},
 };
 use axum::{
     extract::State,
@@ -42,8 +42,8 @@ struct News {
 }
 
 impl News {
-    fn of(snapshot: &TaskSnapshot, now: Timestamp) -> Result<Self, ApiError> {
-        let json = serde_json::to_string(&TaskView::of(snapshot)?);
+    fn of(snapshot: &TaskSnapshot, rerun_as: Option<RerunView>, now: Timestamp) -> Result<Self, ApiError> {
+        let json = serde_json::to_string(&TaskView::of(snapshot, rerun_as)?);
         let json = json.map_err(|error| CommonError::Broken(format!("a task cannot be written as JSON: {error}")))?;
         Ok(Self { id: hex(Sha256::digest(&json)), json, at_rest: is_at_rest(snapshot, now) })
     }
@@ -60,7 +60,10 @@ pub(crate) async fn events<S: Store, Q: Queue, A: Runtime>(
     let wait = Wait::of(&request, Duration::from_secs(Wait::MAX_SECONDS))?;
     let seen = request.headers.get(LAST_EVENT_ID);
     let is_seen = |news: &News| seen.is_some_and(|seen| seen.as_bytes() == news.id.as_bytes());
-    let look = async || News::of(&engine.snapshot(id).await?.ok_or_else(no_task)?, engine.now());
+    let look = async || {
+        let snapshot = engine.snapshot(id).await?.ok_or_else(no_task)?;
+        News::of(&snapshot, RerunView::of(&engine, &snapshot).await?, engine.now())
+    };
     let told = wait.poll(look, || engine.changed(id), |news| !is_seen(news) || news.at_rest).await?;
     let text = match (is_seen(&told), told.at_rest) {
         (true, true) => return Ok(StatusCode::NO_CONTENT.into_response()),

@@ -13,11 +13,13 @@ mod events;
 mod filter;
 pub mod handlers;
 mod health;
+mod intake;
 mod list;
 #[cfg(test)]
 mod openapi;
 mod operator;
 mod orders;
+mod rerun;
 mod resend;
 mod ship;
 mod show;
@@ -26,6 +28,7 @@ mod tests;
 mod workflows;
 
 pub use handlers::result_types;
+pub use intake::{Intake, ShopIntake};
 
 use act::OperatorAction;
 use axum::{
@@ -36,6 +39,7 @@ use axum::{
 };
 use checkout::{Mailer, Orders};
 use orders::OrderDesk;
+use rerun::RerunDesk;
 use std::{sync::Arc, time::Duration};
 use stepwell::{
     Client, Runtime,
@@ -51,9 +55,10 @@ const OPENAPI: &str = include_str!("../openapi.json");
 /// The state that axum passes to a route: the engine's client.
 type Engine<S, Q, A> = State<Arc<Client<S, Q, A>>>;
 
-/// Makes the API on this engine, these orders and this mailer.
-pub fn router<S, Q, A, O, M>(engine: Client<S, Q, A>, orders: O, mailer: M) -> Router
+/// Makes the API on this engine, these orders, this mailer and this intake.
+pub fn router<S, Q, A, O, M, I>(engine: Client<S, Q, A>, orders: O, mailer: M, intake: I) -> Router
 where
+    I: Intake + 'static,
     O: Orders + 'static,
     M: Mailer + 'static,
     S: Store + 'static,
@@ -65,6 +70,9 @@ where
         .route("/orders/{order_id}/ship", post(ship::ship::<O, M, S, Q, A>))
         .route("/orders/{order_id}/resend", post(resend::resend::<O, M, S, Q, A>))
         .with_state(Arc::new(OrderDesk { orders, mailer, engine: engine.clone() }));
+    let of_reruns = Router::new()
+        .route("/tasks/{task_id}/rerun", post(rerun::rerun::<I, S, Q, A>))
+        .with_state(Arc::new(RerunDesk { intake, engine: engine.clone() }));
     let of_tasks = Router::new()
         .route("/tasks", get(list::list::<S, Q, A>))
         .route("/tasks/bulk", get(bulk::list::<S, Q, A>).post(bulk::start::<S, Q, A>))
@@ -91,7 +99,7 @@ where
         .route("/tasks/openapi.json", http_api::document(OPENAPI))
         .route("/workflows", get(workflows::list))
         .with_state(engine);
-    let routes = of_tasks.merge(of_orders).merge(of_all);
+    let routes = of_tasks.merge(of_reruns).merge(of_orders).merge(of_all);
     http_api::complete(routes.layer(from_fn(operator::require)), TIME_LIMIT)
 }
 

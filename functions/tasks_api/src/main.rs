@@ -2,6 +2,7 @@
 
 use checkout::Shop;
 use checkout_aws::AwsShop;
+use tasks_api::ShopIntake;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), stepwell_aws::ServeError> {
@@ -9,5 +10,6 @@ async fn main() -> Result<(), stepwell_aws::ServeError> {
     let config = stepwell_aws::aws_config().await;
     let shop = AwsShop::from_env(&config);
     let engine = stepwell_aws::client_from_env(&config)?.with_result_types(tasks_api::result_types::<AwsShop>());
-    stepwell_aws::http::serve(tasks_api::router(engine, shop.orders()?, shop.mailer()?)).await
+    let intake = ShopIntake::new(shop.card_tokens()?);
+    stepwell_aws::http::serve(tasks_api::router(engine, shop.orders()?, shop.mailer()?, intake)).await
 }

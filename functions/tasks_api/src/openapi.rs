@@ -8,6 +8,7 @@ use crate::{
     handlers::SEARCH_KEYS,
     health::{HealthView, Probe},
     list::TaskList,
+    rerun::Rerunning,
     resend::Resent,
     ship::Shipped,
     show::TaskView,
@@ -218,6 +219,7 @@ fn tasks(document: &mut Document) {
         "cancelTask",
         "compensateTask",
         "resolveTask",
+        "rerunTask",
     ]
     .into_iter()
     .fold(show, |show, next| show.link(200, next, task.clone()));
@@ -256,6 +258,7 @@ fn tasks(document: &mut Document) {
     action(document, "cancel", "cancelTask", "Starts no new step, and compensates the attempted ones.");
     action(document, "compensate", "compensateTask", "Compensates the attempted steps, and closes the task.");
     action(document, "resolve", "resolveTask", "Declares the task done.");
+    rerun(document);
     let fields = json!({
         "result": {"description": "The step's result, of the type that its dependents read."},
         "attempts_checked": optional(json!({
@@ -272,6 +275,36 @@ fn tasks(document: &mut Document) {
         )
         .body(true, because(fields, &["result"]), &[("a payment", example)])
         .answers::<Accepted>(202, "It was done, and is on record.")
+        .refused(404)
+        .refused(409);
+}
+
+fn rerun(document: &mut Document) {
+    let again = "Whether a task is rerun whose effects stand or may stand, or that was cancelled. The customer of a complete one is charged once more.";
+    let fields = json!({
+        "patch": {"description": "A JSON merge patch (RFC 7396) of the task's input, without what was secret in it: a checkout needs a \
+            new card."},
+        "input": {"description": "The whole new input, in the place of a patch. The paths of violations lead into it in both cases."},
+        "again": optional(json!({"type": "boolean", "default": false, "description": again})),
+    });
+    let card =
+        json!({"patch": {"payment_info": {"token": "test_success_visa"}}, "reason": "the customer has another card"});
+    let task = json!({"task_id": "$response.body#/task_id"});
+    document
+        .operation(
+            ("post", "/tasks/{task_id}/rerun"),
+            "rerunTask",
+            "tasks",
+            "Starts a task that has come to its end once more, as a new task.",
+        )
+        .description(
+            "A task is rerun once, and nothing of it runs afterwards; its rerun may be rerun. The request may be repeated, and starts one \
+             task only.",
+        )
+        .body(true, because(fields, &[]), &[("another card", card)])
+        .answers::<Rerunning>(200, "The same request was made before, and has started this task.")
+        .answers::<Rerunning>(202, "The new task is started.")
+        .link(202, "showTask", task)
         .refused(404)
         .refused(409);
 }

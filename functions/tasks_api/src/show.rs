@@ -14,17 +14,17 @@ use axum::{
 use http_api::{CommonError, Details, Fields, Segment};
 use serde::Serialize;
 use stepwell::{
-    Runtime, Timestamp,
+    Client, Runtime, TaskId, Timestamp,
     core::{
         bulk::BulkId,
         graph::Graph,
-        record::{Action, AttemptRecord, Outcome, Refusal},
+        record::{Action, AttemptRecord, Outcome, Refusal, RerunAs},
         recovery::{begins_at, redrive_at},
         snapshot::{TaskSnapshot, Warning},
         state::{End, TaskStatus},
         timeline::{Span, Wait, What, timeline},
     },
-    ports::{Queue, Store},
+    ports::{Queue, Store, TableError},
 };
 
 /// The answer: a task for operators.
@@ -37,6 +37,12 @@ pub(crate) struct TaskView<'a> {
     ends_as: Option<End>,
     /// Whether all compensations are complete, which closes the task.
     compensated: bool,
+    /// What this task was, or is to be, rerun as.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rerun_as: Option<RerunView>,
+    /// The task that this one is a rerun of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rerun_of: Option<TaskId>,
     /// When the failed steps are redriven automatically.
     redrives_at: Option<Timestamp>,
     /// When compensation begins automatically.
@@ -52,6 +58,27 @@ pub(crate) struct TaskView<'a> {
     /// it.
     #[serde(skip_serializing_if = "Option::is_none")]
     newer_format: Option<FormatVersions>,
+}
+
+/// The rerun of a task.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct RerunView {
+    /// The id that is reserved for it.
+    task_id: TaskId,
+    /// `false` while its task is not there: the request for it may have broken off, and goes on if it is sent again.
+    started: bool,
+}
+
+impl RerunView {
+    /// The rerun of this task, if an id is reserved for one.
+    pub(crate) async fn of<S: Store, Q: Queue, A: Runtime>(
+        engine: &Client<S, Q, A>,
+        snapshot: &TaskSnapshot,
+    ) -> Result<Option<Self>, TableError> {
+        let Some(RerunAs { task: task_id, .. }) = snapshot.task.rerun_as else { return Ok(None) };
+        Ok(Some(Self { task_id, started: engine.has_started(task_id).await? }))
+    }
 }
 
 /// The format versions of a task that a newer version wrote.
@@ -92,12 +119,15 @@ struct AuditEntry<'a> {
     /// The bulk action that it was a part of.
     #[serde(skip_serializing_if = "Option::is_none")]
     bulk: Option<BulkId>,
+    /// The id of the new task, for a rerun.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rerun_as: Option<TaskId>,
 }
 
 impl<'a> From<&'a Action> for AuditEntry<'a> {
-    fn from(Action { at, what, step, who, why, bulk }: &'a Action) -> Self {
+    fn from(Action { at, what, step, who, why, bulk, rerun_as }: &'a Action) -> Self {
         let bulk = bulk.map(|page| page.id);
-        Self { at: *at, what: what.as_str(), step: step.as_deref(), who, why, bulk }
+        Self { at: *at, what: what.as_str(), step: step.as_deref(), who, why, bulk, rerun_as: *rerun_as }
     }
 }
 
@@ -181,11 +211,13 @@ impl<'a> From<What<'a>> for Happened<'a> {
 }
 
 impl<'a> TaskView<'a> {
-    pub(crate) fn of(snapshot: &'a TaskSnapshot) -> Result<Self, CommonError> {
+    pub(crate) fn of(snapshot: &'a TaskSnapshot, rerun_as: Option<RerunView>) -> Result<Self, CommonError> {
         Ok(Self {
             details: Details::of(snapshot),
             ends_as: snapshot.task.state.ends_as(),
             compensated: snapshot.status().is_compensated(),
+            rerun_as,
+            rerun_of: snapshot.task.rerun_of,
             redrives_at: redrive_at(snapshot),
             compensates_at: begins_at(snapshot),
             warnings: snapshot.warnings().into_iter().map(WarningView::from).collect(),
@@ -203,7 +235,8 @@ pub(crate) async fn show<S: Store, Q: Queue, A: Runtime>(
     segment: Segment,
 ) -> Result<Response, ApiError> {
     let snapshot = engine.snapshot(task_id(segment)?).await?.ok_or_else(no_task)?;
-    Ok(Json(TaskView::of(&snapshot)?).into_response())
+    let rerun_as = RerunView::of(&engine, &snapshot).await?;
+    Ok(Json(TaskView::of(&snapshot, rerun_as)?).into_response())
 }
 
 /// Shows the graph of one task: as JSON, or with `format=mermaid` as a Mermaid flowchart.

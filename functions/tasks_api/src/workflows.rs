@@ -144,8 +144,8 @@ pub(crate) async fn list() -> Result<Json<WorkflowList>, ApiError> {
     Ok(Json(WorkflowList { workflows: workflows.iter().map(WorkflowView::of).collect() }))
 }
 
-/// The workflow of this id, in whatever version, if it is known.
-fn known(id: &str) -> Option<&'static Workflow> {
+/// The workflow of this id, in the version of this deployment; `None` if it is not known.
+pub(crate) fn of(id: &str) -> Option<&'static Workflow> {
     let (name, _) = id.split_once('@')?;
     let is_named = |workflow: &&Workflow| {
         let known = workflow.id();
@@ -156,13 +156,13 @@ fn known(id: &str) -> Option<&'static Workflow> {
 
 /// The time that the workflow of this id, in whatever version, gives its tasks; `None` if it gives them any time, or is not known.
 pub(crate) fn time_of(id: &str) -> Option<Duration> {
-    let Deadline { complete_within_seconds, .. } = known(id)?.plan().deadline()?;
+    let Deadline { complete_within_seconds, .. } = of(id)?.plan().deadline()?;
     Some(Duration::from_secs((*complete_within_seconds).into()))
 }
 
 /// The number of values in its context that a task is found by.
 pub(crate) fn values_found_by(task: &TaskRecord) -> usize {
-    let keys = known(&task.workflow).map(Workflow::search_keys);
+    let keys = of(&task.workflow).map(Workflow::search_keys);
     let context = serde_json::from_str(&task.context).unwrap_or_default();
     keys.map_or(0, |keys| keys.values(&context).len())
 }

@@ -13,6 +13,9 @@ use stepwell::{TaskId, Timestamp};
 /// something. After that the customer gives a card again.
 pub const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// The place of the token in a request, as a JSON pointer.
+pub const TOKEN_PATH: &str = "/payment_info/token";
+
 /// How a fingerprint begins.
 const FINGERPRINT: &str = "kept_";
 
@@ -46,7 +49,7 @@ pub trait CardTokens: Send + Sync {
 ///
 /// The fingerprint is half of the token's SHA-256. The tokens of a gateway are too long to be guessed from it.
 pub fn take_token(request: &mut Value) -> Option<Token> {
-    let field = request.get_mut("payment_info")?.get_mut("token")?;
+    let field = request.pointer_mut(TOKEN_PATH)?;
     let token = Token::from(field.as_str()?);
     if token.is_fingerprint() {
         return None;
@@ -55,6 +58,14 @@ pub fn take_token(request: &mut Value) -> Option<Token> {
     let hex = digest.iter().take(16).fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
     *field = Value::String(format!("{FINGERPRINT}{hex}"));
     Some(token)
+}
+
+/// Removes the card's token, or the fingerprint of one, from the request of an earlier task. A version before 0.3 has left the token itself
+/// there.
+pub fn strip_token(request: &mut Value) {
+    if let Some(payment) = request.get_mut("payment_info").and_then(Value::as_object_mut) {
+        payment.remove("token");
+    }
 }
 
 impl Token {
@@ -91,6 +102,22 @@ mod tests {
     fn requests_are_equal_without_their_tokens_if_the_tokens_are() {
         assert_eq!(taken("tok_1").1, taken("tok_1").1);
         assert_ne!(taken("tok_1").1, taken("tok_2").1);
+    }
+
+    #[test]
+    fn stripped_request_has_neither_token_nor_fingerprint_and_is_refused_without_a_new_one() {
+        let raw = json!({"payment_info": {"token": "tok_1234", "amount": 100}});
+        for mut request in [raw, taken("tok_1234").1] {
+            strip_token(&mut request);
+            assert_eq!(request["payment_info"], json!({"amount": 100}));
+            let found = steps::workflow().validate(&request).unwrap_err();
+            let wanted =
+                |violation: &stepwell::Violation| violation.message.contains("\"token\" is a required property");
+            assert!(found.iter().any(wanted), "{found:?}");
+        }
+        let mut other = json!(["payment_info"]);
+        strip_token(&mut other);
+        assert_eq!(other, json!(["payment_info"]));
     }
 
     #[test]

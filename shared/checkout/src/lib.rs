@@ -49,7 +49,7 @@ pub mod testing;
 mod text;
 mod workflow;
 
-pub use card_tokens::{CardTokens, KEPT_FOR as CARD_TOKEN_KEPT_FOR, take_token};
+pub use card_tokens::{CardTokens, KEPT_FOR as CARD_TOKEN_KEPT_FOR, TOKEN_PATH, strip_token, take_token};
 pub use cart::{Cart, LineItem, PricedCart, ValidatedCart};
 pub use catalogue::{Catalogue, InsufficientStock, Product, ProductId};
 pub use codes::{ShopCode, customer_text, error_codes};

@@ -3,7 +3,7 @@
 import { Buttons, ResolveStep } from "./actions.js";
 import { get, getEvent, useAnswer, useCodes, usePace, write } from "./api.js";
 import { Graph } from "./graph.js";
-import { attemptsOf, bulkPath, clock, duration, html, Name, plural, Problem, Prose, short, State, Time, Title, useNow } from "./parts.js";
+import { attemptsOf, bulkPath, clock, duration, html, Name, plural, Problem, Prose, short, State, TaskLink, Time, Title, useNow } from "./parts.js";
 import { Timeline } from "./timeline.js";
 
 /** The longest that the API waits for a change, in seconds. */
@@ -60,6 +60,10 @@ function Standing({ task, now }) {
       sentences.push("A person has declared it done.");
       break;
   }
+  if (task.rerun_of) sentences.push(html`It is the rerun of <${TaskLink} id=${task.rerun_of} />.`);
+  const rerun = task.rerun_as;
+  if (rerun?.started) sentences.push(html`It was rerun as <${TaskLink} id=${rerun.task_id} />.`);
+  else if (rerun) sentences.push("An id is reserved for a rerun that has not started. Send the same request again.");
   return html`<p class="standing" role="status">${sentences.map((sentence, place) => html`${place > 0 ? " " : ""}${sentence}`)}</p>`;
 }
 

@@ -4,6 +4,7 @@ use crate::{CommonError, body, pointer, query_fields};
 use axum::{body::Body, http::request::Parts};
 use serde::de::DeserializeOwned;
 use serde_json::{
+    Value,
     error::Category,
     value::{RawValue, to_raw_value},
 };
@@ -99,6 +100,11 @@ impl Fields {
     pub fn flag(&mut self, name: &str) -> Option<bool> {
         let raw = self.raw(name)?;
         raw.get().trim_matches('"').parse().map_err(|_| self.wrong(name, "has to be true or false")).ok()
+    }
+
+    /// Takes a field of any type, as JSON whose numbers keep every digit.
+    pub fn json_value(&mut self, name: &str) -> Option<Value> {
+        self.json(name, "cannot be read")
     }
 
     /// Takes a required field of any type, as its raw JSON.

@@ -12,6 +12,7 @@ mod task_key;
 #[cfg(test)]
 mod tests;
 mod unique_keys;
+mod violations;
 mod wait;
 
 pub use body::{check_media_type, read, read_if_any};
@@ -21,6 +22,7 @@ pub use every_request::AnswerBy;
 pub use fields::Fields;
 pub use request::{Caller, ClientAddress, Correlation, QueryFields, RequestId, idempotency_key, query_fields};
 pub use task_key::{TASK_KEY_HEADER, TaskKeys, WeakSecret};
+pub use violations::{MOST_VIOLATIONS, violations_below};
 pub use wait::Wait;
 
 use axum::{

@@ -33,6 +33,11 @@ impl Wait {
         Ok(Self { until: Instant::now() + Self::asked(request)?.unwrap_or(otherwise) })
     }
 
+    /// No wait: the answer comes at once.
+    pub fn none() -> Self {
+        Self { until: Instant::now() }
+    }
+
     /// Whether the client is willing to wait at all.
     pub fn is_asked(self) -> bool {
         self.until > Instant::now()

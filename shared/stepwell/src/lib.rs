@@ -157,6 +157,7 @@ pub use core::{
     codes::ErrorCode,
     filter::{Before, Cursor, Filter, NotACursor, StepFilter},
     id::{CorrelationId, IdempotencyKey, NotAKey, NotATaskId, TaskId},
+    rerun::NotRerun,
     search::SearchValue,
     timestamp::{NotATimestamp, Timestamp},
     workflow::{TextFormat, Violation, Workflow, WorkflowError},
@@ -165,7 +166,8 @@ pub use ports::{CallError, FailureKind, Runtime};
 pub use runtime::{
     client::{
         ActionError, Actor, BulkCount, BulkError, BulkRequest, Client, Count, Health, InvalidActor, MOST_SAMPLED,
-        ManualResult, NewBulk, PendingStart, RUN_NOW_PAUSE, StartError, Started, StepSummary, Summary, TaskPage,
+        ManualResult, NewBulk, PendingStart, RUN_NOW_PAUSE, Rerun, RerunRequest, StartError, Started, StepSummary,
+        Summary, TaskPage,
     },
     error::EngineError,
     result_types::ResultTypes,

@@ -88,6 +88,9 @@ enum Do {
     Graph,
     Finish,
     FinishCompensation(End),
+    /// The id of its rerun is reserved.
+    #[cfg(test)]
+    Rerun,
 }
 
 /// All cases.
@@ -124,6 +127,25 @@ pub(super) fn with_graph() -> Case {
     ];
     task(46, "v3/task-compensating-graph", plans::graph(), deeds)
 }
+
+/// A compensated task that was rerun.
+#[cfg(test)]
+pub(super) fn rerun() -> Case {
+    let deeds = [
+        (1, "reserve", Complete("{}")),
+        (3, "charge", Fail),
+        (5, "", Terminate(Termination::Compensate(End::Error), ActionKind::Compensate)),
+        (6, "", Order(&["release"])),
+        (7, "release", Complete(r#"{"released":2}"#)),
+        (9, "", FinishCompensation(End::Error)),
+        (11, "", Rerun),
+    ];
+    task(47, "v3/task-rerun", plans::compensated(), deeds)
+}
+
+/// The task that it was rerun as.
+#[cfg(test)]
+pub(super) const RERUN: u8 = 48;
 
 fn task(number: u8, name: &'static str, plan: Plan, deeds: impl IntoIterator<Item = Event>) -> Case {
     Case { plan: Some(plan), ..steps_alone(number, name, deeds) }
@@ -260,6 +282,7 @@ pub(super) fn action(seconds: u64, what: ActionKind, step: Option<&str>) -> Acti
         who: who.to_owned(),
         why: why.to_owned(),
         bulk: None,
+        rerun_as: None,
     }
 }
 
@@ -359,6 +382,15 @@ impl<T: Store> Writer<'_, T> {
             Order(names) => tasks::order_compensations(id, &one_after_another(&task().plan, names), now),
             Finish => tasks::finish(id, now),
             FinishCompensation(end) => tasks::finish_compensation(task(), &[], *end, now),
+            #[cfg(test)]
+            Rerun => {
+                let action = Action { rerun_as: Some(super::id(RERUN)), ..action(ActionKind::Rerun, None) };
+                let to = stepwell::core::record::RerunAs {
+                    task: super::id(RERUN),
+                    request_hash: idempotency_key().request_hash,
+                };
+                tasks::reserve_rerun(task(), &to, &action)
+            }
         };
         applied(self.table, transition).await;
     }

@@ -62,8 +62,8 @@ fn said_of_error(error: &Failure) -> String {
         .map_or_else(|| format!("{error:?}"), |(name, _)| name.to_owned())
 }
 
-fn said_of_action(Action { at, what, step, who, why, bulk }: &Action) -> String {
-    assert_eq!(*bulk, None, "no fixture of version 1 has one");
+fn said_of_action(Action { at, what, step, who, why, bulk, rerun_as }: &Action) -> String {
+    assert_eq!((*bulk, *rerun_as), (None, None), "no fixture of version 1 has one");
     let of = step.as_ref().map(|step| format!(" of {step}")).unwrap_or_default();
     format!("\n    {what:?} at {}{of} by {who}: {why}", moment(*at))
 }

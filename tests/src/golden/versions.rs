@@ -11,7 +11,7 @@ use stepwell::{
     Actor, TaskId, Workflow,
     core::{
         item::{Item, Key, attribute},
-        record::ActionKind,
+        record::{ActionKind, NewTask, RerunAs},
         snapshot::TaskSnapshot,
         state::{End, TaskState},
         task,
@@ -58,17 +58,21 @@ fn typed_fields(fields: &Item) -> Item {
 async fn written_as_before(case: &Case, stored: fn(&str) -> Value) -> Vec<(Key, Item)> {
     let store = MemoryStore::default();
     cases::write(&store, case).await;
-    if env::var_os(super::WRITE).is_some() && !super::path(case.name).exists() {
-        let steps = stored_steps(&store, case.task());
-        let keys = steps.into_iter().chain([Key::Task(case.task())]);
+    held_to_fixture(&store, case.task(), case.name, stored)
+}
+
+/// Compares a task with its fixture, as [`written_as_before`] does.
+fn held_to_fixture(store: &MemoryStore, task: TaskId, name: &str, stored: fn(&str) -> Value) -> Vec<(Key, Item)> {
+    if env::var_os(super::WRITE).is_some() && !super::path(name).exists() {
+        let keys = stored_steps(store, task).into_iter().chain([Key::Task(task)]);
         let with_keys = |key: Key| {
             let [pk, sk] =
                 [("pk", key.partition()), ("sk", key.sort())].map(|(name, text)| (name.to_owned(), text.into()));
             Value::Object(typed_fields(&store.item(&key).into_iter().chain([pk, sk]).collect()))
         };
-        super::write(case.name, &keys.map(with_keys).collect());
+        super::write(name, &keys.map(with_keys).collect());
     }
-    let items = keyed(&stored(case.name));
+    let items = keyed(&stored(name));
     for (key, item) in &items {
         assert_eq!(store.item(key), *item, "{key}");
     }
@@ -166,6 +170,24 @@ async fn compensating_task_of_format_3_is_written_read_and_finished() {
         .await
         .unwrap();
     assert_eq!(harness.run(task).await.unwrap().task.state, TaskState::Compensated(End::Error));
+}
+
+#[tokio::test(start_paused = true)]
+async fn task_that_was_rerun_and_its_rerun_are_written_and_read() {
+    let case = cases::rerun();
+    let harness = an_hour_later().await;
+    let (old, new) = (case.task(), super::id(cases::RERUN));
+    let store = MemoryStore::default();
+    let start = NewTask { correlation_id: None, id: new, ..case.start().unwrap() };
+    store.apply(&task::create_rerun(&start, old)).await.unwrap();
+    let rerun = held_to_fixture(&store, new, "v3/task-of-a-rerun", super::read);
+    for (key, item) in written_as_before(&case, super::read).await.into_iter().chain(rerun) {
+        harness.memory().store.put(key, item).unwrap();
+    }
+    let (old, new) = (harness.snapshot(old).await.unwrap().task, harness.snapshot(new).await.unwrap().task);
+    let rerun_as = RerunAs { task: new.id, request_hash: cases::idempotency_key().request_hash };
+    assert_eq!((old.rerun_as, old.actions.last().unwrap().rerun_as, old.newer), (Some(rerun_as), Some(new.id), None));
+    assert_eq!((new.rerun_of, new.newer), (Some(old.id), None));
 }
 
 /// The attributes of an item and the kinds of their values: all that a reader of it relies on.

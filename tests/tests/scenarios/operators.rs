@@ -13,6 +13,7 @@ on_both_backends! {
     operators_see_the_whole_shop,
     failed_checkout_is_redriven,
     checkout_waiting_for_a_retry_is_run_now,
+    undone_checkout_is_rerun_once_with_a_new_card,
     checkout_waiting_for_a_retry_is_cancelled,
     dependents_run_after_an_operator_resolves_a_step,
     failed_checkout_is_resolved_by_an_operator,
@@ -76,6 +77,7 @@ async fn request_of_a_stranger_is_rejected<B: Backend>() {
         ("GET", format!("/tasks/{task}")),
         ("POST", format!("/tasks/{task}/redrive")),
         ("POST", format!("/tasks/{task}/run-now")),
+        ("POST", format!("/tasks/{task}/rerun")),
         ("POST", format!("/tasks/{task}/cancel")),
         ("POST", format!("/tasks/{task}/compensate")),
         ("POST", format!("/tasks/{task}/resolve")),
@@ -205,6 +207,44 @@ async fn checkout_waiting_for_a_retry_is_run_now<B: Backend>() {
     let expected = ("run_now".to_owned(), json!("process_payment"), B::OPERATOR.to_owned(), REASON.to_owned());
     assert_eq!(trail(&operator, &task).await, [expected]);
     operator.act(&task, "run-now", REASON).await.expect(409);
+}
+
+async fn undone_checkout_is_rerun_once_with_a_new_card<B: Backend>() {
+    let (shop, [product]) = B::open([(2_500, 5)]).await;
+    let operator = shop.operator();
+    let task = declined(&shop, &product).await;
+    let path = format!("/tasks/{task}/rerun");
+    let with_card = json!({"reason": REASON, "patch": {"payment_info": {"token": "test_success_visa"}}});
+    let early = operator.post(&path, &with_card).await.expect(409);
+    assert_eq!(early["status"], "error", "{early}");
+    operator.act(&task, "compensate", REASON).await.expect(202);
+    until("the end of the compensation", async || {
+        Some(operator.task(&task).await).filter(|task| task["compensated"] == true)
+    })
+    .await;
+    let no_card = operator.post(&path, &json!({ "reason": REASON })).await.expect(422);
+    assert_eq!(no_card["details"][0]["path"], "/input/payment_info", "{no_card}");
+
+    let rerun = operator.post(&path, &with_card).await.expect(202);
+    let again = operator.post(&path, &with_card).await.expect(200);
+    assert_eq!(again["task_id"], rerun["task_id"]);
+    let new = rerun["task_id"].as_str().unwrap().to_owned();
+    let told = shop.api().order_status(&task).await["rerun_as"].clone();
+    assert_eq!(told["task_id"], rerun["task_id"]);
+    let status = until("the end of the rerun", async || {
+        let status = shop.api().get(told["checkout_url"].as_str().unwrap()).await.expect(200);
+        Some(status).filter(|status| status["status"] != "processing")
+    })
+    .await;
+    assert_eq!(status["status"], "completed", "{status}");
+    assert_eq!((shop.charges(&task).await, shop.charges(&new).await), (vec![], vec![product.total_cents(1)]));
+    assert_eq!(shop.stock(product.id).await, 4);
+    let (old, new) = (operator.task(&task).await, operator.task(&new).await);
+    let rerun_as = json!({"task_id": rerun["task_id"], "started": true});
+    assert_eq!((&old["rerun_as"], &new["rerun_of"]), (&rerun_as, &json!(task)));
+    let entry = ("rerun".to_owned(), Value::Null, B::OPERATOR.to_owned(), REASON.to_owned());
+    assert_eq!(trail(&operator, &task).await.last(), Some(&entry));
+    operator.post(&path, &json!({"reason": REASON, "patch": {"priority": "express"}})).await.expect(409);
 }
 
 async fn checkout_waiting_for_a_retry_is_cancelled<B: Backend>() {

@@ -2,7 +2,6 @@
 //! bodies, and those of `checkout` cover the schema.
 
 use super::*;
-use crate::violations;
 use std::iter;
 use test_case::test_case;
 
@@ -90,7 +89,7 @@ async fn token_is_never_in_the_answer() {
 async fn answer_to_a_body_full_of_faults_is_bounded() {
     let answer = refused(with("/checkout/cart_items", &json!(vec![0; 100_000]).to_string())).await;
     let details = answer.body()["details"].as_array().unwrap().clone();
-    assert_eq!((answer.status, details.len()), (422, violations::MOST + 1));
+    assert_eq!((answer.status, details.len()), (422, http_api::MOST_VIOLATIONS + 1));
     assert_eq!(details.last(), Some(&json!({"path": "/checkout", "message": "and 99901 more like these"})));
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use checkout::{CardTokens, Money, Order, Orders, Product, ProductId, ShopCode, StoreError, testing::Outage};
 use std::time::Duration;
 use stepwell::{
-    Actor, RUN_NOW_PAUSE, StepError,
+    Actor, PendingStart, RUN_NOW_PAUSE, Rerun, RerunRequest, StartError, StepError,
     core::{
         item::{Key, attribute},
         snapshot::TaskSnapshot,
@@ -329,6 +329,92 @@ async fn undone_checkout_or_one_done_by_hand_is_not_cancelled() {
     api.harness.client().resolve(id, &Actor::new("operator", "a test").unwrap()).await.unwrap();
     let error = "This order is complete and cannot be cancelled here. Please contact us.".to_owned();
     assert_eq!(api.cancel(id).await.refusal(), (409, error));
+}
+
+/// An operator reserves the rerun of a checkout.
+async fn reserve_rerun(api: &Api, id: TaskId) -> PendingStart {
+    let (client, request) = (api.harness.client(), RerunRequest::new("another card", true));
+    let Rerun::Next(found) = client.find_rerun(id, &request).await.unwrap() else { panic!("it was rerun") };
+    let start = client.prepare_start(&checkout::workflow().unwrap(), &good()["checkout"], None).await.unwrap();
+    match client.reserve_rerun(&found, &request, start, &Actor::new("operator", "a test").unwrap()).await.unwrap() {
+        Rerun::Next(start) => start,
+        Rerun::Made(new) => panic!("{new} was made before"),
+    }
+}
+
+async fn rerun(api: &Api, id: TaskId) -> TaskId {
+    let start = reserve_rerun(api, id).await;
+    api.harness.client().write_start(start).await.unwrap().task_id
+}
+
+#[tokio::test(start_paused = true)]
+async fn customer_of_an_undone_checkout_is_told_of_its_last_rerun_and_cannot_cancel_it_past_that() {
+    let api = Api::new();
+    api.harness.fail("process_payment", [StepFault::Error(permanent("PAYMENT_DECLINED", "no"))]);
+    let started = async || api.with_key("cart-1", good().to_string()).await.body();
+    let id = started().await["task_id"].as_str().unwrap().parse().unwrap();
+    api.harness.run(id).await.unwrap();
+    let start = reserve_rerun(&api, id).await;
+    assert_eq!(api.status(id).await.get("rerun_as"), None, "it may still be ruled out");
+
+    let mut new = api.harness.client().write_start(start).await.unwrap().task_id;
+    for again in [true, false] {
+        let named = json!({"task_id": new, "task_key": key(&new), "checkout_url": url("/order_status", &new)});
+        let status = api.status(id).await;
+        assert_eq!((&status["status"], &status["rerun_as"]), (&json!("failed"), &named));
+        assert_eq!(started().await["rerun_as"], named, "the same purchase");
+        let shown = api.as_a_stranger("GET", named["checkout_url"].as_str().unwrap()).await.body();
+        assert!(shown["progress"].is_object(), "its URL opens it: {shown}");
+        let word = api.as_a_stranger("GET", &format!("/order_status/{id}")).await.body();
+        assert_eq!(word, json!({"status": "failed", "task_id": id}));
+        let error = "This checkout goes on as another one. Its status names that one, which you can cancel.".to_owned();
+        assert_eq!(api.cancel(id).await.refusal(), (409, error));
+        assert_eq!(api.retry(id).await.status, 409);
+        if again {
+            assert_eq!(api.cancel(new).await.status, 202);
+            api.harness.run(new).await.unwrap();
+            new = rerun(&api, new).await;
+        }
+    }
+}
+
+/// The two orders stand beside each other.
+#[tokio::test(start_paused = true)]
+async fn complete_checkout_that_was_rerun_is_cancelled_alone() {
+    let api = Api::new();
+    let id = api.started().await;
+    api.harness.run(id).await.unwrap();
+    let new = rerun(&api, id).await;
+    let status = api.status(id).await;
+    assert_eq!((&status["status"], &status["rerun_as"]["task_id"]), (&json!("completed"), &json!(new)));
+    assert_eq!(api.cancel(id).await.body(), cancelling(id));
+    api.harness.run(id).await.unwrap();
+    assert_eq!(
+        (&api.status(id).await["status"], &api.status(new).await["status"]),
+        (&json!("cancelled"), &json!("processing"))
+    );
+    assert_eq!(api.cancel(id).await.status, 202, "the answer was lost");
+}
+
+/// Whoever is told that it is cancelled is not charged after that: neither is a rerun started late, nor is the answer given before it is known.
+#[tokio::test(start_paused = true)]
+async fn checkout_whose_rerun_may_be_under_way_is_not_told_to_be_cancelled() {
+    let api = Api::new();
+    let id = api.started().await;
+    assert_eq!(api.cancel(id).await.status, 202);
+    api.harness.run(id).await.unwrap();
+    assert_eq!(api.cancel(id).await.status, 202);
+    let start = reserve_rerun(&api, id).await;
+    let error =
+        "We do not know yet whether this checkout goes on as another one. Please try again in a minute.".to_owned();
+    assert_eq!(api.cancel(id).await.refusal(), (409, error));
+    api.harness.skip(Duration::from_secs(60)).await;
+    assert_eq!(api.cancel(id).await.status, 202);
+    let late = api.harness.client().write_start(start).await;
+    assert!(matches!(late, Err(StartError::RuledOut { .. })), "{late:?}");
+    assert_eq!(api.cancel(id).await.status, 202);
+    rerun(&api, id).await;
+    assert_eq!(api.cancel(id).await.status, 409);
 }
 
 /// Whether the order was shipped is not known before somebody has mended the compensation that says so.

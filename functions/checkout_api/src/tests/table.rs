@@ -69,6 +69,7 @@ fn task(
         who: "stepwell".into(),
         why: "-".into(),
         bulk: None,
+        rerun_as: None,
     };
     task.actions = vec![redrive; redrives];
     let (failed, code, outcome) = match paid {

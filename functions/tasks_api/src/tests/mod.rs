@@ -6,6 +6,7 @@ mod bulk;
 mod events;
 mod health;
 mod looking;
+mod rerunning;
 mod resending;
 mod shipping;
 
@@ -106,7 +107,8 @@ impl Api {
 
     pub(crate) fn router(&self) -> Router {
         let client = self.0.client().with_result_types(crate::result_types::<MemoryShop>());
-        crate::router(client, self.1.clone(), self.1.clone()).merge(crate::probes(self.0.client()))
+        let intake = crate::ShopIntake::new(self.1.clone());
+        crate::router(client, self.1.clone(), self.1.clone(), intake).merge(crate::probes(self.0.client()))
     }
 
     async fn get(&self, target: &str) -> ApiAnswer {
@@ -156,7 +158,7 @@ impl Api {
 
 /// All routes, each with a body that it accepts or refuses only because of the task.
 fn routes(id: TaskId) -> Vec<(&'static str, String)> {
-    let acts = ["redrive", "run-now", "cancel", "compensate", "resolve", "steps/pay/resolve"];
+    let acts = ["redrive", "run-now", "rerun", "cancel", "compensate", "resolve", "steps/pay/resolve"];
     let of_task = acts.iter().map(|act| ("POST", format!("/tasks/{id}/{act}")));
     let others =
         [("GET", "/tasks".to_owned()), ("GET", format!("/tasks/{id}")), ("GET", format!("/tasks/{id}/events"))];

@@ -43,6 +43,8 @@ pub(super) struct Task {
     pub(super) started_at: String,
     pub(super) completed_at: Option<String>,
     pub(super) compensated: bool,
+    pub(super) rerun_as: Option<RerunAs>,
+    pub(super) rerun_of: Option<String>,
     pub(super) redrives_at: Option<String>,
     pub(super) compensates_at: Option<String>,
     pub(super) warnings: Vec<Warning>,
@@ -64,6 +66,13 @@ pub(super) struct Cost {
     pub(super) sqs_requests: u64,
     pub(super) invocations: u64,
     pub(super) dollars: String,
+}
+
+/// What a task was, or is to be, rerun as.
+#[derive(Deserialize)]
+pub(super) struct RerunAs {
+    pub(super) task_id: String,
+    pub(super) started: bool,
 }
 
 /// An optional step that failed for good.
@@ -144,6 +153,14 @@ pub(super) struct NewerFormat {
 #[derive(Deserialize)]
 pub(super) struct Accepted {
     pub(super) task_id: String,
+    pub(super) status: String,
+}
+
+/// The task that a rerun is.
+#[derive(Deserialize)]
+pub(super) struct Rerun {
+    pub(super) task_id: String,
+    pub(super) rerun_of: String,
     pub(super) status: String,
 }
 

@@ -207,6 +207,29 @@ pub enum Command {
         #[command(flatten)]
         to: Common,
     },
+    /// Start a task that has come to its end once more, as a new task with an edited input
+    ///
+    /// Nothing of the old task runs any more afterwards, and it is rerun once: its rerun is what can be rerun next. What was secret in its
+    /// input is not used again, so a checkout needs a new card. Repeated, the command prints the same task. With @- the input comes from
+    /// stdin, and stands in no history of the shell.
+    #[command(after_long_help = EXIT_CODES)]
+    Rerun {
+        /// The task's id
+        task: String,
+        /// What changes in the input: a JSON merge patch (RFC 7396), or @FILE or @- with it
+        #[arg(long, value_name = "JSON|@FILE|@-", conflicts_with = "input")]
+        patch: Option<String>,
+        /// The whole new input: JSON, or @FILE or @- with it
+        #[arg(long, value_name = "JSON|@FILE|@-")]
+        input: Option<String>,
+        /// Also if what the task has done stands or may stand, or it was cancelled: the customer of a complete checkout is charged once more
+        #[arg(long)]
+        again: bool,
+        #[command(flatten)]
+        why: Reason,
+        #[command(flatten)]
+        to: Common,
+    },
     /// Mark an order as handed over: from now on it is not cancelled any more
     #[command(after_long_help = EXIT_CODES)]
     Ship {
@@ -375,6 +398,11 @@ async fn perform(root: Option<&Path>, command: &Command) -> Result<(), Failure> 
             let api = api(to).await?;
             tasks::resolve_step(&api, (task, step), &result, *attempts_checked, &why.reason, to.json).await
         }
+        Command::Rerun { task, patch, input, again, why, to } => {
+            // Before anything is asked.
+            let edit = tasks::given_edit(patch.as_deref(), input.as_deref())?;
+            tasks::rerun(&api(to).await?, task, edit, *again, &why.reason, to.json).await
+        }
         Command::Ship { order, why, to } => tasks::ship(&api(to).await?, order, &why.reason, to.json).await,
         Command::Resend { order, email, why, to } => {
             tasks::resend(&api(to).await?, order, email.as_deref(), &why.reason, to.json).await
@@ -398,6 +426,7 @@ impl Command {
             | Self::Stop { to, .. }
             | Self::Resolve { to, .. }
             | Self::ResolveStep { to, .. }
+            | Self::Rerun { to, .. }
             | Self::Ship { to, .. }
             | Self::Resend { to, .. } => to.json,
             Self::Redrive(options) | Self::Cancel(options) | Self::Compensate(options) => options.to().json,

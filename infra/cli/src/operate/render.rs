@@ -1,8 +1,8 @@
 //! The texts for people.
 
 use super::answers::{
-    Attempt, Bulk, Cost, Counted, Graph, Health, ListedStep, ListedTask, Node, PlannedStep, Step, StepError, Task,
-    TaskResult, Workflow, Workflows,
+    Attempt, Bulk, Cost, Counted, Graph, Health, ListedStep, ListedTask, Node, PlannedStep, RerunAs, Step, StepError,
+    Task, TaskResult, Workflow, Workflows,
 };
 use std::fmt::{self, Display, Formatter};
 
@@ -38,6 +38,13 @@ impl Display for Task {
         writeln!(f, "started    {}", self.started_at)?;
         if let Some(at) = &self.completed_at {
             writeln!(f, "ended      {at}")?;
+        }
+        if let Some(task) = &self.rerun_of {
+            writeln!(f, "rerun of   {task}")?;
+        }
+        if let Some(RerunAs { task_id, started }) = &self.rerun_as {
+            let standing = if *started { "" } else { ", reserved and not started: send the same request again" };
+            writeln!(f, "rerun as   {task_id}{standing}")?;
         }
         if let Some(at) = &self.redrives_at {
             writeln!(f, "redrive    {at}, automatically")?;

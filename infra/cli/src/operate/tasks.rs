@@ -2,14 +2,14 @@
 
 use super::{
     Filter,
-    answers::{Accepted, Graph, ListedTask, Resent, Shipped, Task, TaskPage},
+    answers::{Accepted, Graph, ListedTask, Rerun, Resent, Shipped, Task, TaskPage},
     api::{Answer, Api, read},
     failure::{Failure, Kind},
     output::{Progress, print, say},
     render::counted,
 };
 use serde_json::{json, value::RawValue};
-use std::{collections::HashSet, fs, num::NonZeroU32};
+use std::{collections::HashSet, fs, io, num::NonZeroU32};
 
 /// A list goes on in this many tasks at a time.
 const PAGE: usize = 200;
@@ -135,6 +135,42 @@ pub(super) async fn resolve_step(
     let body = format!(r#"{{"result": {result}, "reason": {reason}, "attempts_checked": {attempts_checked}}}"#);
     let answer = api.post(&["tasks", task, "steps", step, "resolve"], body).await?;
     accepted(&answer, as_json)
+}
+
+/// How the input of a rerun is made, as a field of the request. It may hold the token of a card, so no error shows it.
+pub(super) fn given_edit(
+    patch: Option<&str>,
+    input: Option<&str>,
+) -> Result<Option<(&'static str, Box<RawValue>)>, Failure> {
+    let given = patch.map(|text| ("patch", text)).or(input.map(|text| ("input", text)));
+    let Some((name, text)) = given else { return Ok(None) };
+    let wrong = |why: String| Failure::new(Kind::Usage, format!("--{name}: {why}"));
+    let found = match text.strip_prefix('@') {
+        Some("-") => io::read_to_string(io::stdin()).map_err(|error| wrong(error.to_string()))?,
+        Some(file) => fs::read_to_string(file).map_err(|error| wrong(format!("{file}: {error}")))?,
+        None => text.to_owned(),
+    };
+    let json = serde_json::from_str(&found).map_err(|error| wrong(format!("it is not JSON: {error}")))?;
+    Ok(Some((name, json)))
+}
+
+pub(super) async fn rerun(
+    api: &Api,
+    task: &str,
+    edit: Option<(&str, Box<RawValue>)>,
+    again: bool,
+    reason: &str,
+    as_json: bool,
+) -> Result<(), Failure> {
+    // As it was written, so that its numbers stay as they are.
+    let edit = edit.map(|(name, json)| format!(r#""{name}": {json}, "#)).unwrap_or_default();
+    let body = format!(r#"{{{edit}"again": {again}, "reason": {}}}"#, json!(reason));
+    let answer = api.post(&["tasks", task, "rerun"], body).await?;
+    if as_json {
+        return print(answer.text);
+    }
+    let Rerun { task_id, rerun_of, status } = answer.read()?;
+    print(format_args!("{task_id} is the rerun of {rerun_of}, and {status} now"))
 }
 
 pub(super) async fn ship(api: &Api, order: &str, reason: &str, as_json: bool) -> Result<(), Failure> {

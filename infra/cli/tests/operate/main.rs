@@ -145,6 +145,21 @@ fn actions_on_a_task_say_what_it_is_now_and_the_audit_trail_has_who_and_why() {
     refused.says("No step of the task waits for a retry: it is error (409)");
     shop.operate(&["compensate", &failed, "--reason", "why"]).expect(0).prints("is compensating now");
 
+    until("it is compensated", || shop.operate(&["show", &failed]).stdout.contains("compensated: closed for good"));
+    let token = "test_success_never_printed";
+    let card = format!(r#"{{"payment_info": {{"token": "{token}"}}}}"#);
+    let rerun = |patch: &str| shop.operate(&["rerun", &failed, "--patch", patch, "--reason", "another card"]);
+    let wrong = rerun(&card[1..]).expect(2).says("--patch: it is not JSON");
+    let no_card = rerun("{}").expect(1).says("/input/payment_info: \"token\" is a required property");
+    let rerun = rerun(&card).expect(0).prints(&format!(" is the rerun of {failed}, and pending now"));
+    for printed in [&wrong, &no_card, &rerun] {
+        assert!(!printed.stdout.contains(token) && !printed.stderr.contains(token), "{printed:?}");
+    }
+    let new = &rerun.stdout[..failed.len()];
+    shop.operate(&["show", new]).expect(0).prints(&format!("rerun of   {failed}\n"));
+    let old = shop.operate(&["show", &failed]).expect(0).prints(&format!("rerun as   {new}\n"));
+    assert!(old.stdout.contains("  rerun  by ann: another card"), "{old:?}");
+
     let other = shop.buy("card_declined");
     let resolve = |result: &str| {
         shop.operate(&[

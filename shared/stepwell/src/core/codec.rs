@@ -4,7 +4,7 @@ use super::{
     format::{NewerFormat, understood},
     index::{IndexEntry, IndexPartition, IndexPosition},
     item::{Item, Key, attribute},
-    record::{Action, KeyRecord, Refusal, StepRecord, TaskRecord},
+    record::{Action, KeyRecord, Refusal, RerunAs, StepRecord, TaskRecord},
 };
 use crate::core::{
     id::{CorrelationId, TaskId},
@@ -113,6 +113,12 @@ struct TaskItem {
     #[serde(default)]
     refusals: Vec<Refusal>,
     #[serde(default)]
+    rerun_as: Option<TaskId>,
+    #[serde(default)]
+    rerun_of: Option<TaskId>,
+    #[serde(default)]
+    request_hash: String,
+    #[serde(default)]
     correlation_id: Option<String>,
     #[serde(default)]
     traceparent: Option<String>,
@@ -191,6 +197,8 @@ impl TaskRecord {
             deadline_from: stored.deadline_from,
             actions: stored.actions,
             refusals: stored.refusals,
+            rerun_as: stored.rerun_as.map(|task| RerunAs { task, request_hash: stored.request_hash }),
+            rerun_of: stored.rerun_of,
             correlation_id: stored
                 .correlation_id
                 .and_then(CorrelationId::new)

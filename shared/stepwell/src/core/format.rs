@@ -44,6 +44,10 @@ pub const DEADLINE: i64 = 3;
 /// the audit trail.
 pub const RUN_NOW: i64 = 3;
 
+/// The format of a task that was rerun: `v` and `needs` of its item. A version that does not know reruns cannot read the audit trail, and
+/// would redrive the task's optional steps.
+pub const RERUN: i64 = 3;
+
 /// The format of a bulk action: `v` and `needs` of its items. Versions before it do not know any.
 pub const BULK: i64 = 3;
 

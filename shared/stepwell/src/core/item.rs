@@ -68,6 +68,10 @@ pub mod attribute {
     pub const DEADLINE_FROM: &str = "deadline_from";
     /// Of a task: the cancellations that its compensations refused.
     pub const REFUSALS: &str = "refusals";
+    /// Of a task that was rerun: the id of the new task.
+    pub const RERUN_AS: &str = "rerun_as";
+    /// Of a rerun: the task that it is a rerun of.
+    pub const RERUN_OF: &str = "rerun_of";
     /// Of a task: its caller's name for what it does.
     pub const CORRELATION_ID: &str = "correlation_id";
     /// Of a task: the header with which its caller said to which trace it belongs.
@@ -78,7 +82,7 @@ pub mod attribute {
     pub const LISTED_AT: &str = "listed_at";
     /// Of an idempotency key or a search key: its task.
     pub const TASK_ID: &str = "task_id";
-    /// Of an idempotency key: the SHA-256 of its request, as hex.
+    /// Of an idempotency key, or of a task that was rerun: the SHA-256 of that request, as hex.
     pub const REQUEST_HASH: &str = "request_hash";
     /// Of a breaker: the time at which it was opened. A closed breaker has none.
     pub const OPENED_AT: &str = "opened_at";

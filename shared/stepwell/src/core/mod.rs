@@ -7,6 +7,7 @@
 //!   versions, and [`index`] where a task is listed.
 //! * [`timer`] says how a message waits, [`breaker`] when a step has to wait because a service is out, and [`backlog`]
 //!   when a task is better not begun because the queues are long.
+//! * [`rerun`] says which task may be started once more, as a new one.
 //! * [`filter`] says which tasks a list shows, and [`bulk`] how an action on all of them is kept.
 //! * [`timeline`] and [`graph`] show a task: what happened when and why, and its steps as a picture.
 //! * [`analytics`] makes figures of many tasks: how they end, and how long their steps run and wait.
@@ -39,6 +40,7 @@ mod parts;
 pub mod plan;
 pub mod record;
 pub mod recovery;
+pub mod rerun;
 #[cfg(feature = "schema")]
 mod schema;
 pub mod search;

@@ -103,9 +103,23 @@ pub struct TaskRecord {
     pub actions: Vec<Action>,
     /// The refusals of cancellations, oldest first. After each, the task was complete again.
     pub refusals: Vec<Refusal>,
+    /// The task that this one was [rerun](super::task::reserve_rerun) as, and the request for it. It is there, or is about to be started, or
+    /// its start broke off.
+    pub rerun_as: Option<RerunAs>,
+    /// The task that this one is a rerun of.
+    pub rerun_of: Option<TaskId>,
     /// The format of the item, if it needs a newer reader. Then this version may not act on the task. Fields that it cannot
     /// read have the values of a task that has just begun; an unreadable plan has no steps.
     pub newer: Option<NewerFormat>,
+}
+
+/// What a task is rerun as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RerunAs {
+    /// The new task.
+    pub task: TaskId,
+    /// SHA-256 of the request, as hex.
+    pub request_hash: String,
 }
 
 impl TaskRecord {
@@ -134,12 +148,24 @@ impl From<&NewTask<'_>> for TaskRecord {
             deadline_from: None,
             actions: Vec::new(),
             refusals: Vec::new(),
+            rerun_as: None,
+            rerun_of: None,
             newer: None,
         }
     }
 }
 
 impl TaskRecord {
+    /// The reserved id of the rerun that takes the place of this task, which was undone before; `None` if it has none. The rerun of a complete
+    /// task stands beside it, also if that is cancelled later.
+    pub fn goes_on_as(&self) -> Option<TaskId> {
+        let rerun = self.rerun_as.as_ref().filter(|_| self.state.is_closed())?.task;
+        let reserved = self.actions.iter().rposition(|action| action.rerun_as == Some(rerun));
+        let undone =
+            self.actions.iter().rposition(|action| matches!(action.what, ActionKind::Cancel | ActionKind::Compensate));
+        (reserved > undone).then_some(rerun)
+    }
+
     /// The name of its workflow, without namespace and version, from which the names of its queues are derived.
     pub fn workflow_name(&self) -> &str {
         workflow_name(&self.workflow)
@@ -226,6 +252,9 @@ pub struct Action {
     /// The page of the bulk action that it was a part of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bulk: Option<BulkPage>,
+    /// The new task, for a rerun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerun_as: Option<TaskId>,
 }
 
 /// The refusal of a cancellation: a compensation refused to undo its step, and nothing was undone.
@@ -262,6 +291,8 @@ pub enum ActionKind {
     RunNow,
     /// The redrive that the engine had planned for later was made at once.
     RedriveNow,
+    /// The task was started once more, as a new task.
+    Rerun,
 }
 
 impl Action {
@@ -270,6 +301,9 @@ impl Action {
 
     /// The bytes that the page of a bulk action takes.
     const BULK_BYTES: usize = 60;
+
+    /// The bytes that the new task of a rerun takes.
+    const RERUN_BYTES: usize = 50;
 
     /// Whether it is one of the redrives that the plan allows the engine: made by the engine, or at once by somebody in its place.
     pub fn is_planned_redrive(&self) -> bool {
@@ -281,7 +315,8 @@ impl Action {
 
     fn bytes(&self) -> usize {
         let bulk = self.bulk.map_or(0, |_| Self::BULK_BYTES);
-        Self::FRAME_BYTES + bulk + self.step.as_ref().map_or(0, String::len) + self.who.len() + self.why.len()
+        let rerun = self.rerun_as.map_or(0, |_| Self::RERUN_BYTES);
+        Self::FRAME_BYTES + bulk + rerun + self.step.as_ref().map_or(0, String::len) + self.who.len() + self.why.len()
     }
 }
 
@@ -303,6 +338,7 @@ impl ActionKind {
             Self::DeadLetter => "dead_letter",
             Self::RunNow => "run_now",
             Self::RedriveNow => "redrive_now",
+            Self::Rerun => "rerun",
         }
     }
 
@@ -612,7 +648,7 @@ mod tests {
         let mut task = snapshot(&[&[]], &[]).task;
         let (who, why) = ("customer".to_owned(), "w".repeat(500));
         let step = Some("s".repeat(48));
-        let action = Action { at: at(0), what: ActionKind::Redrive, step, who, why, bulk: None };
+        let action = Action { at: at(0), what: ActionKind::Redrive, step, who, why, bulk: None, rerun_as: None };
         while task.has_room_for_redrive() {
             task.actions.push(action.clone());
         }

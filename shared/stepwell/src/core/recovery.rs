@@ -535,7 +535,15 @@ mod tests {
 
     fn redriven(snapshot: &mut TaskSnapshot, who: &str) {
         let (who, why) = (who.to_owned(), String::new());
-        snapshot.task.actions.push(Action { at: at(10), what: ActionKind::Redrive, step: None, who, why, bulk: None });
+        snapshot.task.actions.push(Action {
+            at: at(10),
+            what: ActionKind::Redrive,
+            step: None,
+            who,
+            why,
+            bulk: None,
+            rerun_as: None,
+        });
     }
 
     #[test]

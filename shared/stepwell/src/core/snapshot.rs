@@ -164,6 +164,20 @@ impl TaskSnapshot {
         leased.filter_map(move |step| Some((step, step.lease_until.filter(|until| *until > now)?)))
     }
 
+    /// A step or a compensation that may still run, or be made to. None means that it stays so as long as the task's item has the same state
+    /// and nobody redrives or resolves what the task lists as failed: each other step is done, or was closed for good.
+    pub(crate) fn may_still_run(&self) -> Option<&StepRecord> {
+        let closed = self.task.state.is_closed();
+        self.steps.iter().chain(&self.compensations).find(|step| match step.state {
+            StepState::Complete | StepState::ResolvedManually => false,
+            // Of a step and its task that were read at different times, one may be from before a redrive.
+            StepState::Error => !closed && !self.task.failed_steps.contains(&step.name),
+            // A complete task that was reinstated has none.
+            StepState::Cancelled => !closed,
+            StepState::Pending | StepState::InProgress | StepState::Retrying => true,
+        })
+    }
+
     /// The steps that failed for good, in the plan's order, optional ones included.
     pub fn failed_steps(&self) -> Vec<&StepRecord> {
         self.steps.iter().filter(|step| step.state == StepState::Error).collect()
@@ -390,7 +404,15 @@ mod tests {
         snapshot.steps[0].finished_at = Some(at(5));
         assert_eq!(snapshot.last_event(), at(5));
         let (who, why) = ("somebody".to_owned(), "a test".to_owned());
-        snapshot.task.actions.push(Action { at: at(8), what: ActionKind::Redrive, step: None, who, why, bulk: None });
+        snapshot.task.actions.push(Action {
+            at: at(8),
+            what: ActionKind::Redrive,
+            step: None,
+            who,
+            why,
+            bulk: None,
+            rerun_as: None,
+        });
         assert_eq!(snapshot.last_event(), at(8));
         snapshot.task.finished_at = Some(at(7));
         assert_eq!(snapshot.last_event(), at(8));

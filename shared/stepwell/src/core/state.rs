@@ -326,6 +326,11 @@ impl TaskState {
         matches!(self, Self::Running | Self::Failed)
     }
 
+    /// Whether no event changes the task any more.
+    pub const fn is_closed(self) -> bool {
+        matches!(self, Self::Resolved | Self::Compensated(_))
+    }
+
     /// Whether the task is being compensated.
     pub const fn is_compensating(self) -> bool {
         matches!(self, Self::Compensating(_))

@@ -5,12 +5,13 @@
 
 use super::{
     codec::Unreadable,
-    format::{RUN_NOW, WRITES, v1},
+    format::{RERUN, RUN_NOW, WRITES, v1},
     index::{FIRST_INSPECTION_AFTER, IndexPartition, IndexPosition, OVERDUE_AFTER},
     item::{Item, Key, attribute, set, stored, stored_text},
     parts::{is_state, lost_attempt, made, millis, rescheduled, stamp, stands_in, to_state},
     record::{
-        Action, ActionKind, Failure, KEY_RETENTION, KeyRecord, NewTask, RETENTION, Refusal, StepRecord, TaskRecord,
+        Action, ActionKind, Failure, KEY_RETENTION, KeyRecord, NewTask, RETENTION, Refusal, RerunAs, StepRecord,
+        TaskRecord,
     },
     timer::unlisted,
     transition::{Answer, Applied, Change, Condition, Effect, Transition, Write},
@@ -51,6 +52,12 @@ impl Termination {
 /// Creates a task, unless it exists.
 pub fn create(task: &NewTask<'_>) -> Transition {
     Transition::of("create", creation(task, TaskState::Running, task.created_at + FIRST_INSPECTION_AFTER, []))
+}
+
+/// Creates a task as the rerun of another one, unless it exists.
+pub fn create_rerun(task: &NewTask<'_>, of: TaskId) -> Transition {
+    let more = [Change::Set(attribute::RERUN_OF, of.to_string().into())];
+    Transition::of("create", creation(task, TaskState::Running, task.created_at + FIRST_INSPECTION_AFTER, more))
 }
 
 /// Makes sure that a task never starts, unless it exists: takes its place by a cancelled task without steps. A start of the
@@ -329,6 +336,28 @@ pub fn close_or_compensate(task: TaskId, to: Termination, action: &Action) -> Tr
     let condition = legal(to.event(), |after| after == state);
     let write = Write::update(Key::Task(task), condition, changes).on_task(to.event());
     Transition::of("close_or_compensate", write.made_before(is_in_trail(action)))
+}
+
+/// Reserves the id of the new task that a task is rerun as: of all reruns of the task, only that one may start. Nothing of the task may
+/// still run, as the [rules](super::rerun::check) say. It stays so without any further condition: the task is closed, or it is complete and
+/// each of its steps is done, which no event changes. A complete task can be cancelled all the same, which only gives back.
+///
+/// An id that was reserved before is replaced. The caller has to have [ruled it out](rule_out).
+pub fn reserve_rerun(task: &TaskRecord, to: &RerunAs, action: &Action) -> Transition {
+    let reserved = |id: TaskId| Condition::Is(attribute::RERUN_AS, id.to_string().into());
+    let as_read = match &task.rerun_as {
+        Some(before) => reserved(before.task),
+        None => Condition::Absent(attribute::RERUN_AS),
+    };
+    let format = task.plan.format().max(RERUN);
+    let mut changes = vec![
+        Change::Set(attribute::RERUN_AS, to.task.to_string().into()),
+        Change::Set(attribute::REQUEST_HASH, to.request_hash.as_str().into()),
+        in_trail(action),
+    ];
+    changes.extend([attribute::V, attribute::NEEDS].map(|name| Change::Set(name, format.into())));
+    let write = Write::update(Key::Task(task.id), is_in(task.state).and(as_read), changes);
+    Transition::of("reserve_rerun", write.made_before(reserved(to.task)))
 }
 
 /// Writes the graph of the compensations of a task, sorted topologically, unless it is written. A chain needs no more than its

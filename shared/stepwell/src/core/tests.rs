@@ -110,7 +110,15 @@ fn failure() -> Failure {
 }
 
 fn action(what: ActionKind) -> Action {
-    Action { at: at(11), what, step: None, who: "somebody".to_owned(), why: "a test".to_owned(), bulk: None }
+    Action {
+        at: at(11),
+        what,
+        step: None,
+        who: "somebody".to_owned(),
+        why: "a test".to_owned(),
+        bulk: None,
+        rerun_as: None,
+    }
 }
 
 fn claim(task: TaskId, now: Timestamp) -> ClaimRequest<'static> {
@@ -201,6 +209,7 @@ fn step_is_run_now_by_nobody_without_an_entry_in_the_audit_trail() {
         who: who.to_owned(),
         why: "a test".to_owned(),
         bulk: None,
+        rerun_as: None,
     };
     let waiting = || {
         let (store, TaskSnapshot { task, .. }) = started();

@@ -140,6 +140,7 @@ impl Taken<'_> {
         let with_a_step = IN_TRANSACTION * (self.task + 1 + MOVE);
         let (write_units, sqs_requests) = match action.what {
             ActionKind::Cancel | ActionKind::Resolve | ActionKind::Compensate => (alone, 0),
+            ActionKind::Rerun => (self.task + ENTRY, 0),
             ActionKind::ResolveStep | ActionKind::DeadLetter => (with_a_step, 0),
             ActionKind::Redrive | ActionKind::RedriveNow => (with_a_step, 1),
             ActionKind::RunNow => (IN_TRANSACTION * (self.task + 1), 1),

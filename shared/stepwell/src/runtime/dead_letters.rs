@@ -171,6 +171,7 @@ fn decide(snapshot: Option<&TaskSnapshot>, step: &str, known: &str, now: Timesta
         who: "dead_letters".to_owned(),
         why: failure.message.clone(),
         bulk: None,
+        rerun_as: None,
     };
     let failed = task::dead_letter_step(&snapshot.task, record, &failure, &action);
     let settlement =

@@ -122,7 +122,7 @@ pub(crate) fn log_failed(task: &TaskRecord, step: &str, code: &str) {
 }
 
 fn engine_action(at: Timestamp, what: ActionKind, why: &str) -> Action {
-    Action { at, what, step: None, who: ENGINE_ACTOR.to_owned(), why: why.to_owned(), bulk: None }
+    Action { at, what, step: None, who: ENGINE_ACTOR.to_owned(), why: why.to_owned(), bulk: None, rerun_as: None }
 }
 
 #[cfg(test)]

@@ -173,7 +173,8 @@ fn with_compensation(journal: &Journal, by_call: bool) -> Harness {
 
 fn close_or_compensate(harness: &Harness, task: TaskId, termination: Termination) {
     let (who, why) = ("somebody".to_owned(), "a test".to_owned());
-    let action = Action { at: harness.now(), what: ActionKind::Cancel, step: None, who, why, bulk: None };
+    let action =
+        Action { at: harness.now(), what: ActionKind::Cancel, step: None, who, why, bulk: None, rerun_as: None };
     let terminated =
         harness.memory().store.apply_observed(&task::close_or_compensate(task, termination, &action), |_| ()).unwrap();
     assert!(terminated.is_written());

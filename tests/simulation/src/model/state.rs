@@ -116,12 +116,14 @@ pub struct ModelTask<B: Bits = u8> {
     pub ordered: bool,
     /// The leaves whose completion, or failure of an optional one, is recorded, where the task has more than one.
     pub arrived: Set<B>,
+    /// Whether an id is reserved for its rerun.
+    pub rerun: bool,
 }
 
 impl<B: Bits> ModelTask<B> {
     /// A task that has just been created.
     pub fn started() -> Self {
-        Self { state: TaskState::Running, ordered: false, arrived: Set::default() }
+        Self { state: TaskState::Running, ordered: false, arrived: Set::default(), rerun: false }
     }
 
     /// Whether the order of the compensations is stored; `None` for a task that is not being compensated.

@@ -227,6 +227,11 @@ pub enum Write<'a> {
     FinishCompensation,
     /// A task is complete again whose compensations have refused before anything was undone.
     Reinstate,
+    /// An operator makes sure that a task never starts. No action of the model makes this write, nor the next one: a rerun is a task of its
+    /// own, and of the old one nothing runs any more.
+    RuleOut,
+    /// An operator reserves the id of the task's rerun.
+    ReserveRerun,
     /// A task moves in the index, which the model does not have.
     MoveInIndex,
     /// A step that waits, or has failed, gets a timer in the index in the place of its message, or the timer feeder takes it off.
@@ -270,13 +275,15 @@ pub enum Rule {
     OrderCompensations,
     FinishCompensation,
     Reinstate,
+    RuleOut,
+    ReserveRerun,
     MoveInIndex,
     MoveTimer,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 37] = [
         Self::Create,
         Self::ReserveKey,
         Self::PutSearchKey,
@@ -310,6 +317,8 @@ impl Rule {
         Self::OrderCompensations,
         Self::FinishCompensation,
         Self::Reinstate,
+        Self::RuleOut,
+        Self::ReserveRerun,
         Self::MoveInIndex,
         Self::MoveTimer,
     ];
@@ -352,7 +361,7 @@ impl Write<'_> {
         let is_led_by =
             |step: usize, fence: Fence| fence == Fence::Current && before.item(step).state == StepState::InProgress;
         match *self {
-            Self::Create => before.task().is_none(),
+            Self::Create | Self::RuleOut => before.task().is_none(),
             Self::ReserveKey { is_taken } | Self::PutSearchKey { is_taken } => !is_taken,
             Self::OpenBreaker { is_open } => !is_open,
             Self::ClaimProbe { is_open } | Self::CloseBreaker { is_open } => is_open,
@@ -404,6 +413,9 @@ impl Write<'_> {
             Self::OrderCompensations(_) => compensating() == Some(false),
             Self::FinishCompensation => compensating() == Some(true),
             Self::Reinstate => task_goes(TaskEvent::Reinstate) && compensating() == Some(true),
+            Self::ReserveRerun => {
+                before.task().is_some_and(|task| matches!(task.state, TaskState::Completed | TaskState::Compensated(_)))
+            }
         }
     }
 
@@ -418,6 +430,7 @@ impl Write<'_> {
         let task = before.task();
         match *self {
             Self::Create
+            | Self::RuleOut
             | Self::ReserveKey { .. }
             | Self::PutSearchKey { .. }
             | Self::OpenBreaker { .. }
@@ -476,6 +489,14 @@ impl Write<'_> {
                 before.forward_steps().all(|step| is_settled(before.item(step).state)) && is_graph(before, graph)
             }
             Self::FinishCompensation => before.to_run().iter().all(|step| before.has_passed(step)),
+            // Nothing of the task can be claimed any more, nor be made to.
+            Self::ReserveRerun => match task.is_some_and(|task| task.state == TaskState::Completed) {
+                true => before.forward_steps().all(|step| before.is_done(step)),
+                false => {
+                    before.forward_steps().all(|step| is_settled(before.item(step).state))
+                        && before.to_run().iter().all(|step| before.has_passed(step))
+                }
+            },
             Self::Reinstate => {
                 let complete = |step: usize| before.is_done(step) || before.optional().has(step);
                 let refused = |step: usize| before.item(step).state == StepState::Error;
@@ -514,6 +535,8 @@ impl Write<'_> {
             | Self::ClaimProbe { .. }
             | Self::CloseBreaker { .. } => Change::NONE,
             Self::MoveInIndex => Change::of_task(before.task()?),
+            Self::ReserveRerun => Change::of_task(ModelTask { rerun: true, ..before.task()? }),
+            Self::RuleOut => Change::of_task(ModelTask { state: TaskState::Cancelled, ..ModelTask::started() }),
             Self::Claim(step) | Self::TakeOver(step, _) => {
                 let item = step_goes(step, StepEvent::Claim)?;
                 let lost = matches!(self, Self::TakeOver(..));

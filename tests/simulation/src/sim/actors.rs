@@ -5,11 +5,12 @@ use super::{
     simulation::{RemoteClient, Simulation},
 };
 use crate::steps::name;
+use futures::future::join;
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
 use stepwell::{
-    ActionError, Actor, BulkAction, BulkRequest, Filter, IdempotencyKey, ManualResult, NewBulk, Pace, RUN_NOW_PAUSE,
-    TaskId, Workflow,
+    ActionError, Actor, BulkAction, BulkRequest, Filter, IdempotencyKey, ManualResult, NewBulk, Pace, PendingStart,
+    RUN_NOW_PAUSE, Rerun, RerunRequest, TaskId, Workflow,
     core::{
         message::Message,
         plan::Plan,
@@ -88,8 +89,9 @@ fn reason(simulation: &Simulation) -> (Actor, String) {
 }
 
 /// An operator who makes random actions at random times.
-pub(super) async fn operate(simulation: Arc<Simulation>, plan: Plan) {
+pub(super) async fn operate(simulation: Arc<Simulation>, workflow: Arc<Workflow>) {
     let _at_work = simulation.busy_guard();
+    let plan = workflow.plan();
     while simulation.scheduler.strikes(Fault::Operator) && !simulation.scheduler.one_in(5) {
         simulation.scheduler.wait(60_000).await;
         let tasks = simulation.tasks();
@@ -102,6 +104,10 @@ pub(super) async fn operate(simulation: Arc<Simulation>, plan: Plan) {
         let act = async {
             let acted = match simulation.scheduler.up_to(10) {
                 0 => client.cancel(task, &actor).await.map(drop),
+                // What has ended so can be neither compensated nor resolved.
+                1 | 2 if simulation.table.task(task, has_ended) => {
+                    return rerun(&simulation, &client, &workflow, task, &actor).await;
+                }
                 1 => client.compensate(task, &actor).await,
                 2 => client.resolve(task, &actor).await,
                 3 | 4 => client.resolve_step(task, &step, by_hand, &actor).await,
@@ -109,7 +115,7 @@ pub(super) async fn operate(simulation: Arc<Simulation>, plan: Plan) {
                     start_bulk(&simulation, &client, &actor).await;
                     return Ok(Vec::new());
                 }
-                7 => return run_now(&simulation, &client, task, &plan, &actor).await,
+                7 => return run_now(&simulation, &client, task, plan, &actor).await,
                 8 => client.redrive_before_deadline(task, &actor).await.map(drop),
                 _ => client.redrive(task, &actor).await.map(drop),
             };
@@ -156,6 +162,69 @@ async fn run_now(
     }
 }
 
+/// Whether a task may be rerun.
+const fn has_ended(task: &TaskRecord) -> bool {
+    matches!(task.state, TaskState::Completed | TaskState::Compensated(_))
+}
+
+/// An operator reruns a task: alone, at the same time as another one, or so slowly that another one reruns it before the start. The other one
+/// makes the same request, or another one. Returns the task if the first has certainly reserved its rerun.
+async fn rerun(
+    simulation: &Simulation,
+    client: &RemoteClient,
+    workflow: &Workflow,
+    task: TaskId,
+    actor: &Actor,
+) -> Result<Vec<TaskId>, ActionError> {
+    let other = Actor::new("another operator", simulation.name("reason")).expect("who and why");
+    let is_same = simulation.scheduler.one_in(2);
+    let text = if is_same { actor.why() } else { other.why() };
+    let reserve = |actor, text| reserve_rerun(simulation, client, workflow, task, actor, text);
+    // Whether it was started shows in the table.
+    let start = async |start: Option<PendingStart>| {
+        if let Some(start) = start {
+            drop(client.write_start(start).await);
+        }
+    };
+    let by_other = async || start(reserve(&other, text).await.ok().flatten()).await;
+    let reserved = match simulation.scheduler.up_to(2) {
+        0 => reserve(actor, actor.why()).await?,
+        1 => join(reserve(actor, actor.why()), by_other()).await.0?,
+        _ => {
+            let reserved = reserve(actor, actor.why()).await?;
+            by_other().await;
+            reserved
+        }
+    };
+    let is_reserved = reserved.is_some() && !is_same;
+    start(reserved).await;
+    Ok(Vec::from_iter(is_reserved.then_some(task)))
+}
+
+/// Reserves the rerun of a task; `None` if the same request was made before.
+async fn reserve_rerun(
+    simulation: &Simulation,
+    client: &RemoteClient,
+    workflow: &Workflow,
+    task: TaskId,
+    actor: &Actor,
+    text: &str,
+) -> Result<Option<PendingStart>, ActionError> {
+    let context = json!({ "number": simulation.number(task) });
+    let request = RerunRequest::new(text, true);
+    let found = match client.find_rerun(task, &request).await? {
+        Rerun::Made(_) => return Ok(None),
+        Rerun::Next(found) => found,
+    };
+    let start = client.prepare_start(workflow, &context, None).await.expect("the context fits");
+    // Whoever asks may die in the call that reserves it.
+    simulation.reserved(start.task_id());
+    Ok(match client.reserve_rerun(&found, &request, start, actor).await? {
+        Rerun::Next(start) => Some(start),
+        Rerun::Made(_) => None,
+    })
+}
+
 /// An operator starts a bulk redrive of all failed tasks, sends the request again if the answer is lost, and stops some of them.
 async fn start_bulk(simulation: &Simulation, client: &RemoteClient, actor: &Actor) {
     let filter = Filter { status: Some(TaskStatus::Error), ..Filter::default() };
@@ -195,7 +264,10 @@ pub(super) async fn find(simulation: &Arc<Simulation>) {
         }
         found.sort_by_key(|(task, ..)| *task);
         let as_it_stands = |task: &TaskRecord| (task.id, task.failed_steps.clone(), task.state.status());
-        let here = simulation.tasks_in(|state| state.status().as_str() == status.as_str());
+        let mut here = simulation.tasks_in(|state| state.status().as_str() == status.as_str());
+        // What was ruled out counts as cancelled.
+        here.extend(simulation.ruled_out().into_iter().filter(|_| status == TaskStatus::Cancelled));
+        here.sort_unstable();
         let expected: Vec<_> = here.into_iter().map(|task| simulation.table.task(task, as_it_stands)).collect();
         if found != expected {
             simulation

@@ -28,6 +28,9 @@ pub(super) fn check(simulation: &Simulation) -> Result<(), String> {
     // or the worker was frozen until another one had acknowledged the message. DynamoDB's TTL deletes such a claim.
     let may_be_left = simulation.scheduler.gives_up() || simulation.scheduler.has_struck(Fault::Zombie);
     for task in simulation.table.tasks() {
+        if simulation.ruled_out().contains(&task) {
+            continue;
+        }
         if !may_be_left && !known.contains(&task) {
             return Err(format!("something was written for {task}, which was never started"));
         }
@@ -87,6 +90,7 @@ fn check_task(simulation: &Simulation, id: TaskId) -> Result<(), String> {
         let record = left.of(&step.name);
         left.step(step, &record).map_err(|problem| format!("{}: {problem}", step.name))?;
     }
+    left.rerun()?;
     left.end()?;
     left.partition()?;
     left.actions()
@@ -111,6 +115,13 @@ impl FinalState<'_> {
     }
 
     // ---- The task
+
+    /// A rerun is the one whose id its task has reserved. So a task has at most one.
+    fn rerun(&self) -> Result<(), String> {
+        let Some(of) = &self.task.rerun_of else { return Ok(()) };
+        let reserved = self.simulation.table.task(*of, |task| task.rerun_as.as_ref().map(|rerun| rerun.task));
+        expect(reserved, Some(self.task.id), "the rerun of its task")
+    }
 
     /// The task has ended, in the state that follows from its steps.
     fn end(&self) -> Result<(), String> {

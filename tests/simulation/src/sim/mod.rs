@@ -225,7 +225,7 @@ async fn play(simulation: &Arc<Simulation>) {
     for number in 0..simulation.scenario.tasks {
         simulation.spawn(actors::start(simulation.clone(), workflow.clone(), number));
     }
-    simulation.spawn(actors::operate(simulation.clone(), plan.clone()));
+    simulation.spawn(actors::operate(simulation.clone(), workflow.clone()));
     simulation.spawn(actors::send_stray_messages(simulation.clone(), plan.clone()));
     tokio::task::yield_now().await;
     simulation.quiescent().await;

@@ -67,6 +67,8 @@ pub(super) struct Simulation {
     tasks: Locked<BTreeMap<TaskId, usize>>,
     /// The tasks whose start could not send all of its messages.
     unsent: Locked<BTreeSet<TaskId>>,
+    /// The ids that were reserved for reruns.
+    reruns: Locked<BTreeSet<TaskId>>,
     poisons: Locked<Vec<String>>,
     /// The confirmed actions of operators: the task, and the action's unique reason.
     done: Locked<Vec<(TaskId, String)>>,
@@ -134,6 +136,7 @@ impl Simulation {
             scenario,
             tasks: Locked::default(),
             unsent: Locked::default(),
+            reruns: Locked::default(),
             poisons: Locked::default(),
             done: Locked::default(),
             breakers: Locked::default(),
@@ -320,15 +323,39 @@ impl Simulation {
         }
     }
 
+    /// Records that this id is reserved for a rerun, which is started or not.
+    pub(super) fn reserved(&self, rerun: TaskId) {
+        self.reruns.lock().insert(rerun);
+        // Whoever starts it may die before the sends.
+        self.unsent.lock().insert(rerun);
+    }
+
+    /// The tasks that were started, reruns among them.
     pub(super) fn tasks(&self) -> Vec<TaskId> {
-        self.tasks.lock().keys().copied().collect()
+        let mut tasks: BTreeSet<TaskId> = self.tasks.lock().keys().copied().collect();
+        tasks.extend(self.reruns_that(|rerun| !rerun.never_starts()));
+        tasks.into_iter().collect()
+    }
+
+    /// The reserved ids that are ruled out.
+    pub(super) fn ruled_out(&self) -> Vec<TaskId> {
+        self.reruns_that(TaskRecord::never_starts)
+    }
+
+    fn reruns_that(&self, fits: impl Fn(&TaskRecord) -> bool) -> Vec<TaskId> {
+        let reserved = self.reruns.lock().clone();
+        reserved.into_iter().filter(|id| self.table.all(*id).task.is_some_and(|task| fits(&task))).collect()
+    }
+
+    /// The number of a task, which a rerun shares with what it is a rerun of.
+    pub(super) fn number(&self, task: TaskId) -> Option<usize> {
+        // A worker may run before the client that started the task has its answer.
+        self.tasks.lock().get(&task).copied().or_else(|| self.number_in_context(task))
     }
 
     /// The scripts of this step's handler.
     pub(super) fn scripts(&self, (task, step): Place) -> &[HandlerScript] {
-        // A worker may run before the client that started the task has its answer.
-        let number = self.tasks.lock().get(&task).copied().or_else(|| self.number_in_context(task));
-        number.map_or(&[], |number| self.scenario.scripts(number, step))
+        self.number(task).map_or(&[], |number| self.scenario.scripts(number, step))
     }
 
     fn number_in_context(&self, task: TaskId) -> Option<usize> {

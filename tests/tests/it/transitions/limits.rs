@@ -171,7 +171,7 @@ async fn largest_number_of_failed_steps_is_redriven_together_or_not_at_all() {
         let before = sandbox.table.load_all(id).await.unwrap();
         let task = before.task.clone().unwrap();
         let (who, why) = ("somebody".to_owned(), "a test".to_owned());
-        let retry = Action { at: NOW, what: ActionKind::Redrive, step: None, who, why, bulk: None };
+        let retry = Action { at: NOW, what: ActionKind::Redrive, step: None, who, why, bulk: None, rerun_as: None };
         let mut failed: Vec<StepRecord> = before.steps.values().cloned().collect();
         assert_eq!(failed.len(), 99);
         let redrive = async |failed: &[StepRecord]| {

@@ -20,7 +20,7 @@ use stepwell::{
         item::Item,
         message::StepQueue,
         plan::{Plan, StepPlan},
-        record::{Action, ActionKind, KeyRecord},
+        record::{Action, ActionKind, KeyRecord, RerunAs},
         search::task_found,
         snapshot::Loaded,
         state::{End, TaskState},
@@ -50,6 +50,7 @@ enum Op {
     PutSearchKey,
     RepointKey,
     RuleOut,
+    ReserveRerun,
     Claim(u8),
     TakeOver(u8),
     Abandon,
@@ -109,6 +110,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::PutSearchKey),
         1 => Just(Op::RepointKey),
         1 => Just(Op::RuleOut),
+        2 => Just(Op::ReserveRerun),
         12 => (0u8..3).prop_map(Op::Claim),
         5 => (0u8..3).prop_map(Op::TakeOver),
         1 => Just(Op::Abandon),
@@ -197,7 +199,15 @@ impl Given {
     }
 
     fn action(&self, what: ActionKind) -> Action {
-        Action { at: self.now, what, step: None, who: "somebody".to_owned(), why: "a test".to_owned(), bulk: None }
+        Action {
+            at: self.now,
+            what,
+            step: None,
+            who: "somebody".to_owned(),
+            why: "a test".to_owned(),
+            bulk: None,
+            rerun_as: None,
+        }
     }
 
     fn ended(&self, lease: &Lease, outcome: Outcome) -> AttemptRecord {
@@ -255,6 +265,10 @@ fn transition(op: &Op, given: &Given, plan: &Plan) -> Option<Transition> {
         Op::ReserveKey => task::reserve_key(&key_of(id, now)),
         Op::PutSearchKey => search_value_of(id).put(id, now),
         Op::RepointKey => task::repoint_key(&key_of(id, now), TaskId::new(), now),
+        Op::ReserveRerun => {
+            let to = RerunAs { task: TaskId::new(), request_hash: "hash".to_owned() };
+            task::reserve_rerun(task, &to, &given.action(ActionKind::Rerun))
+        }
         Op::RuleOut => task::rule_out(id, "another".to_owned(), now, &given.action(ActionKind::Cancel)),
         Op::Claim(number) => {
             step::claim(&ClaimRequest { task: id, step, owner: &owner(*number), now, lease_until: now + LEASE })
@@ -568,6 +582,7 @@ fn ops() -> Vec<Op> {
         Op::PutSearchKey,
         Op::RepointKey,
         Op::RuleOut,
+        Op::ReserveRerun,
         Op::Claim(1),
         Op::Claim(2),
         Op::TakeOver(1),

@@ -211,6 +211,7 @@ async fn a_message_brings_on_a_cancellation(stack: &Stack, step: &str) {
         who: "an operator who dies".to_owned(),
         why: "its hold is lost".to_owned(),
         bulk: None,
+        rerun_as: None,
     };
     let table = DynamoTable::new(stack.dynamo.clone(), stack.tasks_table());
     let cancel = task::close_or_compensate(task.parse().unwrap(), Termination::Compensate(End::Cancelled), &cancel);

@@ -20,6 +20,7 @@ use stepwell_local::{
     DEFAULT_SLOTS, File, Host, Local, create_folder,
     http::{self, Metrics, Secret},
 };
+use tasks_api::ShopIntake;
 use tokio::{net::TcpListener, sync::watch};
 
 /// The products that an empty catalogue begins with.
@@ -137,12 +138,13 @@ impl Server {
         let engine = Client::new(local.clone(), local.clone(), System);
         let host = host(&local, &shop, &engine, &settings.slots)?;
 
+        let intake = ShopIntake::new(shop.clone());
         let (limits, pricing) = (settings.limits, shop.pricing().map_err(other)?);
         let for_customers = checkout_api::router(engine.clone(), shop.clone(), keys, limits, pricing).map_err(other)?;
         let engine = engine.with_result_types(tasks_api::result_types::<LocalShop>());
         let mailer = shop.mailer().map_err(other)?;
         let probes = tasks_api::probes(engine.clone());
-        let operate = tasks_api::router(engine, shop, mailer);
+        let operate = tasks_api::router(engine, shop, mailer, intake);
         let console = Console::new(console::Settings {
             place: format!("the shop in {}", data.display()),
             operator: Operator::Named(

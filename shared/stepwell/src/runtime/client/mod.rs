@@ -1,4 +1,4 @@
-//! The client: starts and shows tasks. `operate` has the actions of operators, `find` the search, `bulk` the start of actions on
+//! The client: starts and shows tasks. `operate` has the actions of operators, `rerun` one of them, `find` the search, `bulk` the start of actions on
 //! many tasks, `analytics` figures of many tasks, `health` how the open tasks stand.
 
 mod analytics;
@@ -6,12 +6,14 @@ mod bulk;
 mod find;
 mod health;
 mod operate;
+mod rerun;
 
 pub use analytics::MOST_SAMPLED;
 pub use bulk::{BulkCount, BulkError, BulkRequest, NewBulk, SAMPLE};
 pub use find::{StepSummary, Summary, TaskPage};
 pub use health::{Count, Health};
 pub use operate::{ActionError, Actor, InvalidActor, ManualResult, RUN_NOW_PAUSE};
+pub use rerun::{Rerun, RerunRequest};
 
 use crate::{
     core::{
@@ -79,6 +81,8 @@ pub struct PendingStart {
     started_by: Option<NewerFormat>,
     /// Whether an earlier request with the same idempotency key has written the task.
     is_written: bool,
+    /// The task that it is a rerun of.
+    rerun_of: Option<TaskId>,
     correlation_id: Option<CorrelationId>,
 }
 
@@ -223,6 +227,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             context: text,
             started_by: None,
             is_written: false,
+            rerun_of: None,
             correlation_id: None,
         };
         let Some(key) = key else { return Ok(start) };
@@ -312,6 +317,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             found_by,
             started_by,
             is_written,
+            rerun_of,
             correlation_id,
             ..
         } = start;
@@ -320,7 +326,8 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             return Ok(Started { task_id, already_there: true, messages_sent: false });
         }
         let new = NewTask { correlation_id, id: task_id, workflow, context: &context, plan: &plan, created_at };
-        let settlement = Settlement::of(task::create(&new)).then(wake(task_id, &workflow_name, plan.roots()));
+        let create = rerun_of.map_or_else(|| task::create(&new), |of| task::create_rerun(&new, of));
+        let settlement = Settlement::of(create).then(wake(task_id, &workflow_name, plan.roots()));
         // A task that is known to be there is found by its values already. To put them again could fail, and say of a task that runs that nothing
         // was written.
         let found_by = found_by.iter().filter(|_| !is_written).map(|value| value.put(task_id, created_at)).collect();

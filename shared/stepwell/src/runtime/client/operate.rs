@@ -11,6 +11,7 @@ use crate::{
         limits::MAX_RESULT_BYTES,
         record::{Action, ActionKind, AttemptRecord, StepRecord},
         recovery::{deadline_of_failed, planned_redrive},
+        rerun::NotRerun,
         search::keys_of_result,
         settlement::{Due, Settlement},
         snapshot::TaskSnapshot,
@@ -183,6 +184,9 @@ pub enum ActionError {
     /// The result is larger than a step's item can hold.
     #[error("the result has {0} bytes; at most {max} can be kept", max = MAX_RESULT_BYTES)]
     ResultTooLarge(usize),
+    /// The task cannot be rerun.
+    #[error("cannot rerun task: {0}")]
+    NotRerun(NotRerun),
     /// The bulk action has acted on the task before, on this page.
     #[error("the bulk action {} has acted on the task before, on its page {}", .0.id, .0.page)]
     ActedOn(BulkPage),
@@ -220,6 +224,7 @@ const fn verb(action: ActionKind) -> &'static str {
         ActionKind::Compensate => "compensate",
         ActionKind::DeadLetter => "dead-letter a step of a",
         ActionKind::RunNow | ActionKind::RedriveNow => "run now what waits in a",
+        ActionKind::Rerun => "rerun",
     }
 }
 
@@ -490,7 +495,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
 
     /// Carries out the settlement that `decide` makes of a snapshot of the task. `decide` returns `None` for an inconsistent
     /// snapshot. Returns the task as it was before. A bulk action acts on a task once.
-    async fn act(
+    pub(super) async fn act(
         &self,
         id: TaskId,
         actor: &Actor,
@@ -516,7 +521,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     pub(super) fn action(&self, what: ActionKind, step: Option<&str>, actor: &Actor) -> Action {
         let step = step.map(str::to_owned);
         let (who, why) = (actor.who.clone(), actor.why.clone());
-        Action { at: self.engine.now(), what, step, who, why, bulk: actor.bulk }
+        Action { at: self.engine.now(), what, step, who, why, bulk: actor.bulk, rerun_as: None }
     }
 }
 

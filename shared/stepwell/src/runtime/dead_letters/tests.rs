@@ -51,7 +51,7 @@ async fn dead_letter_fails_its_step_and_task() {
     assert_eq!((snapshot.task.state, harness.undeliverable().len()), (TaskState::Failed, 0));
     let why = error.message;
     let (what, step, who) = (ActionKind::DeadLetter, Some("s0".to_owned()), "dead_letters".to_owned());
-    assert_eq!(snapshot.task.actions, [Action { at: harness.now(), what, step, who, why, bulk: None }]);
+    assert_eq!(snapshot.task.actions, [Action { at: harness.now(), what, step, who, why, bulk: None, rerun_as: None }]);
     assert_eq!(log.lines("ERROR message=delivery exhausted").len(), 1);
     let listed = harness.memory().store.listed(task).unwrap().partition;
     assert_eq!(listed, IndexPartition::NeedsPerson, "the engine has nothing left to do");

@@ -234,7 +234,15 @@ mod tests {
         let mut task = crate::testing::fixtures::snapshot(&[&[]], &[]).task;
         let plan = StepPlan { max_attempts: 1, ..task.plan.step("s0").unwrap().clone() };
         let (who, why) = ("somebody".to_owned(), "again".to_owned());
-        task.actions.push(Action { at: at(HALF_AN_HOUR), what: ActionKind::Redrive, step: None, who, why, bulk: None });
+        task.actions.push(Action {
+            at: at(HALF_AN_HOUR),
+            what: ActionKind::Redrive,
+            step: None,
+            who,
+            why,
+            bulk: None,
+            rerun_as: None,
+        });
         assert_eq!(verdict_of(&error, &task, &plan, (1, 0), 2 * HALF_AN_HOUR - 1, 0.5), retry(1, true));
         assert_eq!(verdict_of(&error, &task, &plan, (1, 0), 2 * HALF_AN_HOUR, 0.5), Verdict::Fail);
     }

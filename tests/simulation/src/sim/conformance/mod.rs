@@ -254,6 +254,8 @@ fn rule_of(name: &str, made: &Made) -> Option<Rule> {
         "order_compensations" => Rule::OrderCompensations,
         "finish_compensation" => Rule::FinishCompensation,
         "reinstate" => Rule::Reinstate,
+        "rule_out" => Rule::RuleOut,
+        "reserve_rerun" => Rule::ReserveRerun,
         "move_in_index" => Rule::MoveInIndex,
         "set_timer" | "take_timer" => Rule::MoveTimer,
         _ => return None,
@@ -332,6 +334,8 @@ impl Made {
         let task = self.task.as_ref();
         Some(match rule {
             Rule::Create => Write::Create,
+            Rule::RuleOut => Write::RuleOut,
+            Rule::ReserveRerun => Write::ReserveRerun,
             Rule::ReserveKey => Write::ReserveKey { is_taken: self.key? },
             Rule::PutSearchKey => Write::PutSearchKey { is_taken: self.search_key? },
             Rule::OpenBreaker => match self.breaker? {

@@ -226,6 +226,7 @@ impl Projection {
                 state: task.state,
                 ordered: task.compensations.is_some(),
                 arrived: numbers(&mut task.done_deps.iter())?.into_iter().collect(),
+                rerun: task.rerun_as.is_some(),
             },
             acted_at: task.actions.last().map(|action| action.at),
             moves_deadline: moved(attribute::DEADLINE_FROM),

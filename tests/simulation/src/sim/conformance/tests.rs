@@ -15,7 +15,7 @@ use stepwell::{
 };
 
 /// Runs that together make every kind of write.
-const SEEDS: [u64; 10] = [11007, 10382, 19636, 19959, 6052, 326, 335, 864, 11, 1613];
+const SEEDS: [u64; 11] = [11007, 10382, 19636, 19959, 6052, 326, 335, 864, 11, 1613, 128];
 
 #[test]
 fn each_rule_is_the_only_one_for_some_write_and_without_it_a_run_fails() {

@@ -1,4 +1,5 @@
 mod find;
 mod operate;
+mod rerun;
 mod run_now;
 mod start;

@@ -50,6 +50,7 @@ async fn act(harness: &Harness, task: TaskId, what: ActionKind) -> Result<(), Ac
         ActionKind::ResolveStep | ActionKind::DeadLetter => {
             client.resolve_step(task, "s0", by_hand("{}"), &actor()).await
         }
+        ActionKind::Rerun => unreachable!("it has tests of its own"),
     }
 }
 
@@ -84,7 +85,7 @@ async fn action_is_done_in_the_states_that_allow_it_and_refused_in_all_others() 
                     let goes_on = to == Running || to.is_compensating();
                     let at = if goes_on { harness.now() + FIRST_INSPECTION_AFTER } else { harness.now() };
                     assert_eq!(harness.memory().store.listed(task).unwrap().at, at, "{what:?} in {state:?}");
-                    let Action { at, what: done, step, who, why, bulk: _ } = after.task.actions[0].clone();
+                    let Action { at, what: done, step, who, why, bulk: _, rerun_as: _ } = after.task.actions[0].clone();
                     assert_eq!((at, done, who.as_str(), why.as_str()), (harness.now(), what, "somebody", "a test"));
                     assert_eq!(step.as_deref(), (what == ResolveStep).then_some("s0"));
                 }
