@@ -287,6 +287,8 @@ fn rerun(document: &mut Document) {
         "input": {"description": "The whole new input, in the place of a patch. The paths of violations lead into it in both cases."},
         "again": optional(json!({"type": "boolean", "default": false, "description": again})),
     });
+    let mut body = because(fields, &[]);
+    body["not"] = json!({"required": ["patch", "input"]});
     let card =
         json!({"patch": {"payment_info": {"token": "test_success_visa"}}, "reason": "the customer has another card"});
     let task = json!({"task_id": "$response.body#/task_id"});
@@ -301,7 +303,7 @@ fn rerun(document: &mut Document) {
             "A task is rerun once, and nothing of it runs afterwards; its rerun may be rerun. The request may be repeated, and starts one \
              task only.",
         )
-        .body(true, because(fields, &[]), &[("another card", card)])
+        .body(true, body, &[("another card", card)])
         .answers::<Rerunning>(200, "The same request was made before, and has started this task.")
         .answers::<Rerunning>(202, "The new task is started.")
         .link(202, "showTask", task)
