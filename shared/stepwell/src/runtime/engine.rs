@@ -8,6 +8,7 @@ use crate::{
         index::{IndexEntry, Page},
         item::{Item, Key},
         message::{Message, Outgoing},
+        pause::{self, StepPauses},
         plan,
         record::{Action, KeyRecord, TaskRecord},
         settlement::{Consequence, Dispatch, Due, Settled, Settlement, dispatch},
@@ -108,6 +109,15 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
     /// Reads the breaker of a service.
     pub(crate) async fn breaker(&self, service: &str) -> Result<Breaker, TableError> {
         Ok(Breaker::of(&self.store.read(&Key::Breaker(service.to_owned())).await?))
+    }
+
+    /// Reads the pauses of all steps that were ever paused, consistently. One that cannot be read is logged and left out.
+    pub(crate) async fn pauses(&self) -> Result<Vec<StepPauses>, TableError> {
+        let items = self.store.range(&pause::first_key(), pause::MOST_STEPS).await?;
+        let read = items.into_iter().map(StepPauses::from_item);
+        Ok(read
+            .filter_map(|read| read.inspect_err(|error| tracing::error!(%error, "a pause cannot be read")).ok())
+            .collect())
     }
 
     /// Reads a page of the index.

@@ -1,17 +1,19 @@
 //! The client: starts and shows tasks. `operate` has the actions of operators, `find` the search, `bulk` the start of actions on
-//! many tasks, `analytics` figures of many tasks, `health` how the open tasks stand.
+//! many tasks, `pause` the pauses of steps, `analytics` figures of many tasks, `health` how the open tasks stand.
 
 mod analytics;
 mod bulk;
 mod find;
 mod health;
 mod operate;
+mod pause;
 
 pub use analytics::MOST_SAMPLED;
 pub use bulk::{BulkCount, BulkError, BulkRequest, NewBulk, SAMPLE};
 pub use find::{StepSummary, Summary, TaskPage};
 pub use health::{Count, Health};
 pub use operate::{ActionError, Actor, InvalidActor, ManualResult, RUN_NOW_PAUSE};
+pub use pause::{PauseError, Paused};
 
 use crate::{
     core::{
