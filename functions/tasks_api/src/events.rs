@@ -7,6 +7,7 @@
 use crate::{
     Engine,
     error::{ApiError, no_task, task_id},
+    paused::Pauses,
     show::TaskView,
 };
 use axum::{
@@ -42,8 +43,8 @@ struct News {
 }
 
 impl News {
-    fn of(snapshot: &TaskSnapshot, now: Timestamp) -> Result<Self, ApiError> {
-        let json = serde_json::to_string(&TaskView::of(snapshot));
+    fn of(snapshot: &TaskSnapshot, pauses: &Pauses, now: Timestamp) -> Result<Self, ApiError> {
+        let json = serde_json::to_string(&TaskView::of(snapshot, pauses, now));
         let json = json.map_err(|error| CommonError::Broken(format!("a task cannot be written as JSON: {error}")))?;
         Ok(Self { id: hex(Sha256::digest(&json)), json, at_rest: is_at_rest(snapshot, now) })
     }
@@ -60,7 +61,9 @@ pub(crate) async fn events<S: Store, Q: Queue, A: Runtime>(
     let wait = Wait::of(&request, Duration::from_secs(Wait::MAX_SECONDS))?;
     let seen = request.headers.get(LAST_EVENT_ID);
     let is_seen = |news: &News| seen.is_some_and(|seen| seen.as_bytes() == news.id.as_bytes());
-    let look = async || News::of(&engine.snapshot(id).await?.ok_or_else(no_task)?, engine.now());
+    // Once: a pause that begins or ends meanwhile is told by the next answer.
+    let pauses = Pauses::read(&engine).await?;
+    let look = async || News::of(&engine.snapshot(id).await?.ok_or_else(no_task)?, &pauses, engine.now());
     let told = wait.poll(look, || engine.changed(id), |news| !is_seen(news) || news.at_rest).await?;
     let text = match (is_seen(&told), told.at_rest) {
         (true, true) => return Ok(StatusCode::NO_CONTENT.into_response()),

@@ -1,5 +1,5 @@
 //! The operators' HTTP API: lists, inspects and repairs workflow tasks, marks orders as shipped, and sends their e-mail
-//! again. It also shows the workflows, and how the open tasks stand.
+//! again. It also shows the workflows, pauses their steps, and shows how the open tasks stand.
 //!
 //! Each route has a module of its own. `operator.rs` has the authorization. [`http_api`] has the code around all
 //! routes.
@@ -17,6 +17,8 @@ mod list;
 mod openapi;
 mod operator;
 mod orders;
+mod pause;
+mod paused;
 mod resend;
 mod ship;
 mod show;
@@ -35,10 +37,12 @@ use axum::{
 };
 use checkout::{Mailer, Orders};
 use orders::OrderDesk;
+use pause::StepDesk;
 use std::{sync::Arc, time::Duration};
 use stepwell::{
     Client, Runtime,
-    ports::{Queue, Store},
+    core::pause::PauseAction,
+    ports::{Deliveries, Queue, Store},
 };
 
 /// A little less than the function's timeout in the template, so that a slow request gets a proper error answer.
@@ -50,9 +54,10 @@ const OPENAPI: &str = include_str!("../openapi.json");
 /// The state that axum passes to a route: the engine's client.
 type Engine<S, Q, A> = State<Arc<Client<S, Q, A>>>;
 
-/// Makes the API on this engine, these orders and this mailer.
-pub fn router<S, Q, A, O, M>(engine: Client<S, Q, A>, orders: O, mailer: M) -> Router
+/// Makes the API on this engine, the deliveries of its queues, these orders and this mailer.
+pub fn router<S, Q, D, A, O, M>(engine: Client<S, Q, A>, deliveries: D, orders: O, mailer: M) -> Router
 where
+    D: Deliveries + 'static,
     O: Orders + 'static,
     M: Mailer + 'static,
     S: Store + 'static,
@@ -64,6 +69,10 @@ where
         .route("/orders/{order_id}/ship", post(ship::ship::<O, M, S, Q, A>))
         .route("/orders/{order_id}/resend", post(resend::resend::<O, M, S, Q, A>))
         .with_state(Arc::new(OrderDesk { orders, mailer, engine: engine.clone() }));
+    let of_steps = Router::new()
+        .route("/workflows/{workflow}/steps/{step}/pause", pause::to_step(PauseAction::Pause))
+        .route("/workflows/{workflow}/steps/{step}/resume", pause::to_step(PauseAction::Resume))
+        .with_state(Arc::new(StepDesk { deliveries, engine: engine.clone() }));
     let of_tasks = Router::new()
         .route("/tasks", get(list::list::<S, Q, A>))
         .route("/tasks/bulk", get(bulk::list::<S, Q, A>).post(bulk::start::<S, Q, A>))
@@ -88,9 +97,9 @@ where
         // Behind API Gateway the first one is the customers' API's.
         .route("/openapi.json", http_api::document(OPENAPI))
         .route("/tasks/openapi.json", http_api::document(OPENAPI))
-        .route("/workflows", get(workflows::list))
+        .route("/workflows", get(workflows::list::<S, Q, A>))
         .with_state(engine);
-    let routes = of_tasks.merge(of_orders).merge(of_all);
+    let routes = of_tasks.merge(of_orders).merge(of_steps).merge(of_all);
     http_api::complete(routes.layer(from_fn(operator::require)), TIME_LIMIT)
 }
 

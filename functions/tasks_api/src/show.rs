@@ -3,6 +3,7 @@
 use crate::{
     Engine,
     error::{ApiError, no_task, task_id},
+    paused::{PausedStep, Pauses},
 };
 use axum::{
     Json,
@@ -40,6 +41,9 @@ pub(crate) struct TaskView<'a> {
     redrives_at: Option<Timestamp>,
     /// When compensation begins automatically.
     compensates_at: Option<Timestamp>,
+    /// The steps that are due, and wait because they are paused.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    paused: Vec<PausedStep>,
     /// What the task goes on without: the optional steps and compensations that failed for good.
     warnings: Vec<WarningView<'a>>,
     /// The audit trail, oldest entry first.
@@ -179,13 +183,14 @@ impl<'a> From<What<'a>> for Happened<'a> {
 }
 
 impl<'a> TaskView<'a> {
-    pub(crate) fn of(snapshot: &'a TaskSnapshot) -> Self {
+    pub(crate) fn of(snapshot: &'a TaskSnapshot, pauses: &Pauses, now: Timestamp) -> Self {
         Self {
             details: Details::of(snapshot),
             ends_as: snapshot.task.state.ends_as(),
             compensated: snapshot.status().is_compensated(),
             redrives_at: redrive_at(snapshot),
             compensates_at: begins_at(snapshot),
+            paused: pauses.that_hold(snapshot, now),
             warnings: snapshot.warnings().into_iter().map(WarningView::from).collect(),
             actions: snapshot.task.actions.iter().map(AuditEntry::from).collect(),
             timeline: timeline(snapshot).into_iter().map(TimelineEntry::from).collect(),
@@ -200,7 +205,8 @@ pub(crate) async fn show<S: Store, Q: Queue, A: Runtime>(
     segment: Segment,
 ) -> Result<Response, ApiError> {
     let snapshot = engine.snapshot(task_id(segment)?).await?.ok_or_else(no_task)?;
-    Ok(Json(TaskView::of(&snapshot)).into_response())
+    let pauses = Pauses::read(&engine).await?;
+    Ok(Json(TaskView::of(&snapshot, &pauses, engine.now())).into_response())
 }
 
 /// Shows the graph of one task: as JSON, or with `format=mermaid` as a Mermaid flowchart.

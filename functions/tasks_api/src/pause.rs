@@ -1,0 +1,82 @@
+//! `POST /workflows/{workflow}/steps/{step}/...`: pauses a step, so that no attempt of it begins, and lets it go on.
+
+use crate::{act::reason, error::ApiError, operator::Operator, paused::PauseView, workflows};
+use axum::{
+    Extension, Json,
+    body::Body,
+    extract::{Path, State, rejection::PathRejection},
+    http::{StatusCode, request::Parts},
+    routing::{MethodRouter, post},
+};
+use http_api::Fields;
+use serde::Serialize;
+use std::sync::Arc;
+use stepwell::{
+    Client, Paused, Runtime,
+    core::{message::StepQueue, pause::PauseAction},
+    ports::{Deliveries, Queue, Store},
+};
+
+/// The engine's client, and the deliveries that it stops.
+pub(crate) struct StepDesk<D, S, Q, A> {
+    pub(crate) deliveries: D,
+    pub(crate) engine: Arc<Client<S, Q, A>>,
+}
+
+/// The state that axum passes to a route of a step.
+type Desk<D, S, Q, A> = Arc<StepDesk<D, S, Q, A>>;
+
+/// How a step stands after the action.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct StepStanding {
+    success: bool,
+    /// The workflow's name.
+    workflow: String,
+    step: String,
+    /// The pause in force: this one, or the one that was there before; `null` if the step goes on.
+    paused: Option<PauseView>,
+    /// Whether the step's queue was told. If not, the watchdog tells it within a minute.
+    told: bool,
+}
+
+/// Makes the route of an action on a step.
+pub(crate) fn to_step<D, S, Q, A>(what: PauseAction) -> MethodRouter<Desk<D, S, Q, A>>
+where
+    D: Deliveries + 'static,
+    S: Store + 'static,
+    Q: Queue + 'static,
+    A: Runtime + 'static,
+{
+    post(
+        move |State(desk): State<Desk<D, S, Q, A>>,
+              Extension(operator): Extension<Operator>,
+              path: Result<Path<(String, String)>, PathRejection>,
+              request: Parts,
+              body: Body| async move {
+            let queue = queue(path)?;
+            let mut fields = Fields::of_body(&request, body).await?;
+            let reason = reason(&mut fields);
+            fields.finish()?;
+            let actor = operator.actor(reason)?;
+            let StepDesk { deliveries, engine } = &*desk;
+            let Paused { pauses, told } = match what {
+                PauseAction::Pause => engine.pause(deliveries, &queue, &actor).await?,
+                PauseAction::Resume => engine.resume(deliveries, &queue, &actor).await?,
+            };
+            let paused = pauses.in_force().map(PauseView::from);
+            let StepQueue { workflow, step } = queue;
+            let standing = StepStanding { success: true, workflow, step, paused, told };
+            Ok::<_, ApiError>((StatusCode::ACCEPTED, Json(standing)))
+        },
+    )
+}
+
+/// The queue of the step in the path, which has to be one of this deployment.
+fn queue(path: Result<Path<(String, String)>, PathRejection>) -> Result<StepQueue, ApiError> {
+    let no_step = || ApiError::NotFound("There is no such step".to_owned());
+    let Path((workflow, step)) = path.map_err(|_| no_step())?;
+    let is_known =
+        workflows::all()?.iter().any(|known| known.id().name == workflow && known.plan().step(&step).is_some());
+    if is_known { Ok(StepQueue::new(workflow, step)) } else { Err(no_step()) }
+}
