@@ -1,8 +1,8 @@
 //! The texts for people.
 
 use super::answers::{
-    Attempt, Bulk, Counted, Graph, Health, ListedStep, ListedTask, Node, PlannedStep, Step, StepError, Task,
-    TaskResult, Workflow, Workflows,
+    Attempt, Bulk, Counted, Graph, Health, ListedStep, ListedTask, Node, Pause, PausedStep, PlannedStep, Step,
+    StepError, StepStanding, Task, TaskResult, Workflow, Workflows,
 };
 use std::fmt::{self, Display, Formatter};
 
@@ -52,6 +52,7 @@ impl Display for Task {
                 "newer      a newer version wrote it, in format {written}: a version that reads {needs} may act on it"
             )?;
         }
+        self.paused.iter().try_for_each(|paused| writeln!(f, "waits      for {paused}"))?;
         for warning in &self.warnings {
             let (step, code, message) = (&warning.step, &warning.code, &warning.message);
             writeln!(f, "warning    {step} failed, and the task goes on without it: {code}: {message}")?;
@@ -235,7 +236,36 @@ impl Display for PlannedStep {
         if let Some(service) = &self.waits_on {
             write!(f, ", waits on {service}")?;
         }
-        if self.optional { f.write_str(", optional") } else { Ok(()) }
+        if self.optional {
+            f.write_str(", optional")?;
+        }
+        self.paused.as_ref().map_or(Ok(()), |pause| write!(f, ", paused {pause}"))
+    }
+}
+
+impl Display for Pause {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { since, by, reason } = self;
+        write!(f, "since {since} by {by}: {reason}")
+    }
+}
+
+/// A step that is paused, and by whom.
+impl Display for PausedStep {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { workflow, step, pause } = self;
+        write!(f, "{step} of {workflow}, paused {pause}")
+    }
+}
+
+/// How a step stands.
+impl Display for StepStanding {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { workflow, step, paused, .. } = self;
+        match paused {
+            Some(pause) => write!(f, "{step} of {workflow} is paused {pause}"),
+            None => write!(f, "{step} of {workflow} goes on"),
+        }
     }
 }
 
@@ -255,6 +285,7 @@ impl Display for Health {
             (&self.dead_lettered, "of them dead-lettered"),
         ];
         rows.into_iter().try_for_each(|(count, what)| writeln!(f, "{count:>9}  {what}"))?;
+        self.paused_steps.iter().try_for_each(|paused| writeln!(f, "Paused: {paused}."))?;
         match self.oldest_open_at.as_ref().zip(self.oldest_open_seconds) {
             Some((at, seconds)) => writeln!(f, "The oldest open task was started {seconds} s ago, at {at}."),
             None => Ok(()),
