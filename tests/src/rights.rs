@@ -2,8 +2,8 @@
 //!
 //! The emulator evaluates the roles and records each call (`infra/emulator/sitecustomize.py`). A denied call is a missing
 //! right; a right that no call has needed is one too many. A right names one action and one resource. It may hold a pattern
-//! only where the template cannot name the resource: for the log streams of a log group, and for the queues of one workflow,
-//! because any of its workers may be the one that advances a task.
+//! only where the template cannot name the resource: for the log streams of a log group, for event source mappings, and for the queues of one
+//! workflow, because any of its workers may be the one that advances a task.
 
 use serde_json::Value;
 use std::{
@@ -70,6 +70,12 @@ impl Right {
             {
                 queue.strip_suffix("-*").filter(|workflow| workflow.split('-').count() > 2).unwrap_or(queue)
             }
+            // AWS makes the names of mappings. A condition says of whose functions, which the emulator evaluates.
+            ["arn", partition, "lambda", region, account, "event-source-mapping", "*"]
+                if [partition, region, account].into_iter().all(exact) =>
+            {
+                ""
+            }
             _ => &self.resource,
         };
         exact(&self.action) && exact(resource)
@@ -121,7 +127,9 @@ pub fn compare(rights: &BTreeSet<Right>, calls: &BTreeSet<Call>) -> Vec<Finding>
         if needed.is_empty() {
             Some(Finding::Unused(right.clone()))
         } else {
-            (!right.is_narrow()).then(|| Finding::TooWide(right.clone(), needed))
+            // Some actions are on no resource that could be named.
+            let is_least = needed == BTreeSet::from([right.clone()]);
+            (!right.is_narrow() && !is_least).then(|| Finding::TooWide(right.clone(), needed))
         }
     });
     missing.into_iter().map(Finding::Missing).chain(too_much).collect()
@@ -336,6 +344,9 @@ mod tests {
     #[test_case("dynamodb:Query", "arn:aws:dynamodb:us-east-1:1:table/tasks/index/by_status", true; "an index")]
     #[test_case("dynamodb:Query", "arn:aws:dynamodb:us-east-1:1:table/tasks/index/*", false; "all indexes")]
     #[test_case("dynamodb:Query", "arn:aws:dynamodb:us-east-1:1:table/task?", false; "a question mark")]
+    #[test_case("lambda:UpdateEventSourceMapping", "arn:aws:lambda:us-east-1:1:event-source-mapping:*", true; "the mappings")]
+    #[test_case("lambda:UpdateEventSourceMapping", "arn:aws:lambda:us-east-1:*:event-source-mapping:*", false; "the mappings of any account")]
+    #[test_case("lambda:InvokeFunction", "arn:aws:lambda:us-east-1:1:function:*", false; "all functions")]
     #[test_case("ses:SendEmail", "*", false; "anything")]
     fn a_right_is_narrow(action: &str, resource: &str, narrow: bool) {
         assert_eq!(right(action, resource).is_narrow(), narrow);
@@ -350,6 +361,14 @@ mod tests {
         let all = right("sqs:SendMessage", "arn:aws:sqs:us-east-1:1:stepwell-local-*");
         let needed = BTreeSet::from([sent.right()]);
         assert_eq!(found(&[queues, all.clone()], &[sent]), [Finding::TooWide(all, needed)]);
+    }
+
+    #[test]
+    fn a_right_to_an_action_that_is_on_no_resource_is_the_least() {
+        let (list, send) = ("lambda:ListEventSourceMappings", "sqs:SendMessage");
+        let rights = [right(list, "*"), right(send, "*")];
+        let needed = BTreeSet::from([right(send, QUEUE)]);
+        assert_eq!(found(&rights, &[call(list, "*"), call(send, QUEUE)]), [Finding::TooWide(right(send, "*"), needed)]);
     }
 
     #[test]
