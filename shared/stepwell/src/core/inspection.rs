@@ -167,7 +167,12 @@ impl Findings<'_> {
 mod tests {
     use super::*;
     use crate::{
-        core::{format::NewerFormat, state::End},
+        core::{
+            format::NewerFormat,
+            message::StepQueue,
+            pause::{PauseAction, PauseEntry, StepPauses},
+            state::End,
+        },
         testing::fixtures::{at, compensation, snapshot, with_optional},
     };
     use proptest::prelude::*;
@@ -190,6 +195,25 @@ mod tests {
         let late = inspect(&snapshot, at(MINUTE));
         assert_eq!(sent(&late), ["s0"], "the second one waits for the first");
         assert_eq!(late.next, Some(at(2 * MINUTE)));
+    }
+
+    #[test]
+    fn paused_step_gets_no_message_and_the_task_is_inspected_again_after_as_long_as_it_was_quiet() {
+        let snapshot = snapshot(&[&[], &[]], &[]);
+        let workflow = snapshot.task.workflow_name();
+        let entry = PauseEntry { at: at(0), what: PauseAction::Pause, who: "ann".to_owned(), why: "a test".to_owned() };
+        let paused = StepPauses::none(&StepQueue::new(workflow, "s0")).after(entry).unwrap();
+        let held = PausedSteps::of([&paused]);
+        for (second, next) in [(MINUTE, 2 * MINUTE), (10 * MINUTE, 20 * MINUTE), (100 * MINUTE, 160 * MINUTE)] {
+            let inspection = inspect_paused(&snapshot, &held, at(second));
+            assert_eq!((sent(&inspection), inspection.paused.as_slice()), (vec!["s1"], &["s0".to_owned()][..]));
+            assert_eq!(inspection.next, Some(at(next)));
+        }
+        let mut waits = snapshot.clone();
+        waits.steps[0].state = StepState::Retrying;
+        waits.steps[0].next_retry_at = Some(at(300));
+        assert_eq!(inspect_paused(&waits, &held, at(299)).paused, [""; 0], "it waits for its time");
+        assert_eq!(inspect_paused(&waits, &held, at(300)).paused, ["s0"]);
     }
 
     #[test]
