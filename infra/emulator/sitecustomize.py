@@ -8,8 +8,8 @@ Some things in MiniStack are unlike AWS in a way that matters here, and one is m
 
 2. With AUTH=true it gives each function the credentials of its role and evaluates the role's policies at every call; all
    other keys are root's. But it looks for the right to send mail on the resource *, and knows no sender. SES looks for it
-   on the sender's identity, and a condition may name the sender. Nor does it know whose an event source mapping is, which a
-   condition may name, too.
+   on the sender's identity, and a condition may name the sender. Nor does it know the change of an
+   event source mapping, or whose function that is for, which a condition may name, too.
 
 3. The decisions about functions' calls are written to the file `calls` in the folder STEPWELL_STATE: a line for each
    function, action, resource and decision that differs, separated by tabs. tests/run.sh compares them with what the roles
@@ -59,6 +59,19 @@ def ses_resource_arn_of_mail_too(method, path, body, region, account_id):
 
 
 iam_actions._ses_v2_resource_arn = ses_resource_arn_of_mail_too
+
+# ---- Event source mappings -------------------------------------------------------------------------------------------
+
+lambda_action = iam_actions._lambda_action
+
+
+def lambda_action_of_mappings_too(method, path):
+    if method == "PUT" and "/event-source-mappings/" in path:
+        return "UpdateEventSourceMapping"
+    return lambda_action(method, path)
+
+
+iam_actions._lambda_action = lambda_action_of_mappings_too
 
 # ---- The record ------------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,12 @@
 //! `POST /workflows/{workflow}/steps/{step}/...`: pauses a step, so that no attempt of it begins, and lets it go on.
 
-use crate::{act::reason, error::ApiError, operator::Operator, paused::PauseView, workflows};
+use crate::{
+    act::reason,
+    error::ApiError,
+    operator::Operator,
+    paused::{PauseView, Pauses},
+    workflows,
+};
 use axum::{
     Extension, Json,
     body::Body,
@@ -12,7 +18,7 @@ use http_api::Fields;
 use serde::Serialize;
 use std::sync::Arc;
 use stepwell::{
-    Client, Paused, Runtime,
+    Client, Paused, Runtime, Workflow,
     core::{message::StepQueue, pause::PauseAction},
     ports::{Deliveries, Queue, Store},
 };
@@ -60,6 +66,8 @@ where
             fields.finish()?;
             let actor = operator.actor(reason)?;
             let StepDesk { deliveries, engine } = &*desk;
+            let may_be = is_known(&queue)? || what == PauseAction::Resume && is_paused(engine, &queue).await?;
+            may_be.then_some(()).ok_or_else(no_step)?;
             let Paused { pauses, told } = match what {
                 PauseAction::Pause => engine.pause(deliveries, &queue, &actor).await?,
                 PauseAction::Resume => engine.resume(deliveries, &queue, &actor).await?,
@@ -72,11 +80,26 @@ where
     )
 }
 
-/// The queue of the step in the path, which has to be one of this deployment.
+/// The queue of the step in the path.
 fn queue(path: Result<Path<(String, String)>, PathRejection>) -> Result<StepQueue, ApiError> {
-    let no_step = || ApiError::NotFound("There is no such step".to_owned());
     let Path((workflow, step)) = path.map_err(|_| no_step())?;
-    let is_known =
-        workflows::all()?.iter().any(|known| known.id().name == workflow && known.plan().step(&step).is_some());
-    if is_known { Ok(StepQueue::new(workflow, step)) } else { Err(no_step()) }
+    Ok(StepQueue::new(workflow, step))
+}
+
+fn no_step() -> ApiError {
+    ApiError::NotFound("There is no such step".to_owned())
+}
+
+/// Whether the step is one of this deployment.
+fn is_known(queue: &StepQueue) -> Result<bool, ApiError> {
+    let of = |workflow: &Workflow| workflow.id().name == queue.workflow && workflow.plan().step(&queue.step).is_some();
+    Ok(workflows::all()?.iter().any(of))
+}
+
+/// Whether the step is paused. A deployment may have taken a paused step away, whose pause has to come to an end all the same.
+async fn is_paused<S: Store, Q: Queue, A: Runtime>(
+    engine: &Client<S, Q, A>,
+    queue: &StepQueue,
+) -> Result<bool, ApiError> {
+    Ok(Pauses::read(engine).await?.of(&queue.workflow, &queue.step).is_some())
 }

@@ -49,6 +49,10 @@ pub async fn serve(workflow: &str, name: &str, step: impl Step) -> Result<(), Se
 /// rounds of ten inspections, so this is enough for a table that takes half a second a call.
 pub const WATCHDOG_RESERVE: Duration = Duration::from_secs(10);
 
+/// The time in which a run begins to tell queues whether their steps are paused. It is as short because the inspections come after it, and as a rule
+/// there is nothing to tell.
+const TELLING_TIME: Duration = Duration::from_secs(10);
+
 /// Serves the watchdog. Every event, whatever it holds, starts one run, bounded only by the invocation's deadline. It holds the queues to the pauses of
 /// steps first, and what is left of the time is for the count of tasks that need a person. Beside it the run carries on the bulk actions. The answer is the
 /// [`WatchdogReport`](stepwell::runtime::watchdog::WatchdogReport) as JSON.
@@ -67,7 +71,7 @@ pub async fn serve_watchdog() -> Result<(), ServeError> {
         let time = invocation(&event.context).time_left(&System).saturating_sub(WATCHDOG_RESERVE);
         let budget = RunBudget { until: System.now() + time, tasks: usize::MAX };
         let inspections = async {
-            let watchdog = match keeper.run(budget.until).await {
+            let watchdog = match keeper.run(budget.until.min(System.now() + TELLING_TIME)).await {
                 Ok(paused) => watchdog.clone().sparing(paused),
                 Err(error) => {
                     tracing::error!(%error, "the pauses of steps cannot be read");

@@ -2,7 +2,7 @@
 
 use super::*;
 use std::time::Duration;
-use stepwell::{core::message::StepQueue, ports::Deliveries};
+use stepwell::{Actor, core::message::StepQueue, ports::Deliveries};
 use test_case::test_case;
 
 const PAY: &str = "/workflows/checkout/steps/process_payment";
@@ -86,6 +86,19 @@ async fn repeat_tells_the_queue_again(act: &str, delivers: bool) {
 #[tokio::test]
 async fn step_that_no_workflow_has_is_not_found(path: &str) {
     assert_eq!(shop().pause(path, "why").await.status, 404);
+}
+
+/// A deployment may take a paused step away.
+#[tokio::test]
+async fn pause_of_a_step_that_no_workflow_has_any_more_can_be_ended() {
+    let (api, gone) = (shop(), StepQueue::new("checkout", "gone"));
+    let actor = Actor::new("ann", "a test").unwrap();
+    api.0.client().pause(api.0.memory(), &gone, &actor).await.unwrap();
+    let path = |act: &str| format!("/workflows/checkout/steps/gone/{act}");
+    assert_eq!(api.pause(&path("pause"), "why").await.status, 404);
+    assert_eq!(api.pause(&path("resume"), "it is gone").await.status, 202);
+    assert_eq!(api.pause(&path("resume"), "it is gone").await.status, 404);
+    assert_eq!(api.get("/health/status").await.body()["paused_steps"], json!([]));
 }
 
 #[tokio::test]
