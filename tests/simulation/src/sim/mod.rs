@@ -85,9 +85,6 @@ const COMPENSATION_GRAPH: u64 = 0x0067_7261_7068_0063;
 /// Sets the draws of optional compensations apart from all others of a seed.
 const OPTIONAL_COMPENSATIONS: u64 = 0x6f63_6f6d_7065_6e73;
 
-/// Sets the draw of pauses apart from all others of a seed.
-const PAUSES: u64 = 0x7061_7573_6573_0000;
-
 /// The report of one run.
 #[derive(Clone, Debug)]
 pub struct RunReport {
@@ -188,7 +185,7 @@ async fn simulate(
     let scenario = scenario.with_optional_compensations(&mut Rng::with_seed(seed ^ OPTIONAL_COMPENSATIONS));
     let scenario = scenario.with_deadline(&mut Rng::with_seed(seed ^ DEADLINE));
     let scenario = scenario.with_breaker(&mut Rng::with_seed(seed ^ BREAKER));
-    let scenario = scenario.with_pauses(&mut Rng::with_seed(seed ^ PAUSES));
+    let scenario = scenario.with_pauses(seed);
     let odds = Odds::random(&mut rng);
     let (odds, versions, machine) = match over {
         Over::Memory(Mode::Split) => (odds, None, None),
@@ -345,7 +342,7 @@ mod tests {
             let problem = reports.iter().find(|report| report.problem.is_some());
             assert_eq!(problem.map(|report| (report.seed, &report.problem)), None);
             let pauses: u64 = reports.iter().map(|report| report.pauses).sum();
-            assert!(pauses > RUNS / 4, "steps were paused {pauses} times");
+            assert!(pauses > RUNS / 10, "steps were paused {pauses} times");
         }
     }
 
