@@ -177,7 +177,7 @@ async fn cause(alarm: &str) -> bool {
             assert!(harness.client().pause(&ports(), &step, &somebody).await.unwrap().told);
             let keeper = PauseKeeper::new(ports(), ports(), ports(), harness.memory().runtime.clone());
             let until = now + Duration::from_secs(60);
-            let paused = keeper.run(until).await.unwrap();
+            let paused = keeper.read().await.unwrap().held();
             watchdog(&harness).sparing(paused).run(RunBudget { until, tasks: 1 }).await.unwrap();
         }
         "exhausted-deliveries" => {

@@ -146,7 +146,7 @@ fn about(document: &mut Document) {
         .answers::<WorkflowList>(200, "The workflows, as their files say, with the pauses of their steps.")
         .link(200, "pauseStep", step.clone())
         .link(200, "resumeStep", step);
-    let paused = "Pauses a step, so that no attempt of it begins.";
+    let paused = "Pauses a step, so that after some seconds no attempt of it begins.";
     for (act, id, summary) in [("pause", "pauseStep", paused), ("resume", "resumeStep", "Lets a paused step go on.")] {
         let path = format!("/workflows/{{workflow}}/steps/{{step}}/{act}");
         document

@@ -40,7 +40,7 @@ pub(crate) struct StepStanding {
     /// The workflow's name.
     workflow: String,
     step: String,
-    /// The pause in force: this one, or the one that was there before; `null` if the step goes on.
+    /// The pause in force, with all of its reasons; `null` if the step goes on.
     paused: Option<PauseView>,
     /// Whether the step's queue was told. If not, the watchdog tells it within a minute.
     told: bool,
@@ -72,7 +72,7 @@ where
                 PauseAction::Pause => engine.pause(deliveries, &queue, &actor).await?,
                 PauseAction::Resume => engine.resume(deliveries, &queue, &actor).await?,
             };
-            let paused = pauses.in_force().map(PauseView::from);
+            let paused = PauseView::of(&pauses);
             let StepQueue { workflow, step } = queue;
             let standing = StepStanding { success: true, workflow, step, paused, told };
             Ok::<_, ApiError>((StatusCode::ACCEPTED, Json(standing)))

@@ -20,6 +20,18 @@ pub(crate) struct PauseView {
     /// Who paused the step.
     by: String,
     reason: String,
+    /// The further reasons, by others or later. The step is paused for all of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    also: Vec<ReasonView>,
+}
+
+/// A further reason for which a step is paused.
+#[derive(Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct ReasonView {
+    since: Timestamp,
+    by: String,
+    reason: String,
 }
 
 /// A step that is paused.
@@ -32,9 +44,18 @@ pub(crate) struct PausedStep {
     pause: PauseView,
 }
 
-impl From<&PauseEntry> for PauseView {
+impl From<&PauseEntry> for ReasonView {
     fn from(PauseEntry { at, who, why, .. }: &PauseEntry) -> Self {
         Self { since: *at, by: who.clone(), reason: why.clone() }
+    }
+}
+
+impl PauseView {
+    /// The pause of a step; `None` if it goes on.
+    pub(crate) fn of(pauses: &StepPauses) -> Option<Self> {
+        let mut reasons = pauses.reasons().iter().map(ReasonView::from);
+        let ReasonView { since, by, reason } = reasons.next()?;
+        Some(Self { since, by, reason, also: reasons.collect() })
     }
 }
 
@@ -50,14 +71,14 @@ impl Pauses {
     /// The pause of a step that is in force.
     pub(crate) fn of(&self, workflow: &str, step: &str) -> Option<PauseView> {
         let is_it = |pauses: &&StepPauses| pauses.workflow == workflow && pauses.step == step;
-        self.0.iter().find(is_it)?.in_force().map(PauseView::from)
+        PauseView::of(self.0.iter().find(is_it)?)
     }
 
     /// The steps that are paused, the one that is for longest first.
     pub(crate) fn in_force(&self) -> Vec<PausedStep> {
         let paused = self.0.iter().filter_map(|pauses| {
             let StepPauses { workflow, step, .. } = pauses.clone();
-            Some(PausedStep { workflow, step, pause: pauses.in_force()?.into() })
+            Some(PausedStep { workflow, step, pause: PauseView::of(pauses)? })
         });
         let mut paused: Vec<PausedStep> = paused.collect();
         paused.sort_by_key(|paused| paused.pause.since);

@@ -2,6 +2,7 @@
 
 use crate::{
     Engine,
+    cost::CostView,
     error::{ApiError, no_task, task_id},
     paused::{PausedStep, Pauses},
 };
@@ -11,7 +12,7 @@ use axum::{
     http::{header::CONTENT_TYPE, request::Parts},
     response::{IntoResponse, Response},
 };
-use http_api::{Details, Fields, Segment};
+use http_api::{CommonError, Details, Fields, Segment};
 use serde::Serialize;
 use stepwell::{
     Runtime, Timestamp,
@@ -50,6 +51,7 @@ pub(crate) struct TaskView<'a> {
     actions: Vec<AuditEntry<'a>>,
     /// What happened and what it waited for, in the order of time.
     timeline: Vec<TimelineEntry<'a>>,
+    cost: CostView,
     /// Set where a newer version wrote the task. This version shows the part that it understands, and does not act on
     /// it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -183,8 +185,8 @@ impl<'a> From<What<'a>> for Happened<'a> {
 }
 
 impl<'a> TaskView<'a> {
-    pub(crate) fn of(snapshot: &'a TaskSnapshot, pauses: &Pauses, now: Timestamp) -> Self {
-        Self {
+    pub(crate) fn of(snapshot: &'a TaskSnapshot, pauses: &Pauses, now: Timestamp) -> Result<Self, CommonError> {
+        Ok(Self {
             details: Details::of(snapshot),
             ends_as: snapshot.task.state.ends_as(),
             compensated: snapshot.status().is_compensated(),
@@ -194,8 +196,9 @@ impl<'a> TaskView<'a> {
             warnings: snapshot.warnings().into_iter().map(WarningView::from).collect(),
             actions: snapshot.task.actions.iter().map(AuditEntry::from).collect(),
             timeline: timeline(snapshot).into_iter().map(TimelineEntry::from).collect(),
+            cost: CostView::of(snapshot)?,
             newer_format: snapshot.newer().map(|newer| FormatVersions { written: newer.v, needs: newer.needs }),
-        }
+        })
     }
 }
 
@@ -206,7 +209,7 @@ pub(crate) async fn show<S: Store, Q: Queue, A: Runtime>(
 ) -> Result<Response, ApiError> {
     let snapshot = engine.snapshot(task_id(segment)?).await?.ok_or_else(no_task)?;
     let pauses = Pauses::read(&engine).await?;
-    Ok(Json(TaskView::of(&snapshot, &pauses, engine.now())).into_response())
+    Ok(Json(TaskView::of(&snapshot, &pauses, engine.now())?).into_response())
 }
 
 /// Shows the graph of one task: as JSON, or with `format=mermaid` as a Mermaid flowchart.

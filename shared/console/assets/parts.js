@@ -16,7 +16,7 @@ export const atLeast = (count, orMore, one) => `${orMore ? "at least " : ""}${pl
 
 /** Says that a step is paused. */
 export function Paused({ step, pause }) {
-  return html`<p class="warning">${step && html`<code>${step}</code>: `}paused since ${clock(Date.parse(pause.since))} by ${pause.by}: ${pause.reason}</p>`;
+  return html`<p class="warning">${step && html`<code>${step}</code>: `}paused since ${clock(Date.parse(pause.since))} by ${pause.by}: ${pause.reason}${pause.also?.map(({ since, by, reason }) => `; and since ${clock(Date.parse(since))} by ${by}: ${reason}`)}</p>`;
 }
 
 // ---- Lists

@@ -42,8 +42,8 @@ function Pause({ workflow, step }) {
   const { session } = useConnection();
   const [open, ask] = useState(false);
   const [verb, effect] = step.paused
-    ? ["Resume", "Its attempts begin again. Tasks that waited go on; those that are late by now fail, and are undone."]
-    : ["Pause", "No attempt of it begins until it is resumed. One that has begun comes to its end. Its tasks wait, and their deadlines go on; all else goes on, too."];
+    ? ["Resume", "Its attempts begin again. All of its pauses end. Tasks that waited go on; those that are late by now fail, and are undone."]
+    : ["Pause", "After some seconds no attempt of it begins, until it is resumed. One that has begun comes to its end. Its tasks wait, and their deadlines go on; all else goes on, too."];
   const confirm = (form) => {
     begin({
       subject: `${workflow} ${step.name}`,

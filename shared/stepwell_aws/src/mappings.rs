@@ -27,8 +27,8 @@ impl Mappings {
 
     async fn set(&self, name: &str, on: bool) -> Result<(), CallError> {
         const OPERATION: &str = "ListEventSourceMappings";
-        let listed = self.client.list_event_source_mappings().function_name(name).send().await;
-        let listed = listed.map_err(|error| call_failed(OPERATION, error))?.event_source_mappings.unwrap_or_default();
+        let pages = self.client.list_event_source_mappings().function_name(name).into_paginator().items().send();
+        let listed = pages.collect::<Result<Vec<_>, _>>().await.map_err(|error| call_failed(OPERATION, error))?;
         let is_of_queue = |arn: &str| arn.rsplit(':').next() == Some(name);
         let mut of_queue = listed.into_iter().filter(|mapping| mapping.event_source_arn().is_some_and(is_of_queue));
         let mapping = of_queue.next().and_then(|mapping| Some((mapping.uuid?, mapping.state.unwrap_or_default())));

@@ -215,8 +215,11 @@ impl<A: Runtime + Clone + 'static> Host<A> {
         self.every(MINUTE, "watchdog", move || {
             let (keeper, watchdog, budget) = (keeper.clone(), watchdog.clone(), of_watchdog());
             async move {
-                let watchdog = match keeper.run(budget.until).await {
-                    Ok(paused) => watchdog.sparing(paused),
+                let watchdog = match keeper.read().await {
+                    Ok(pauses) => {
+                        keeper.tell(&pauses).await;
+                        watchdog.sparing(pauses.held())
+                    }
                     Err(error) => {
                         tracing::error!(%error, "the pauses of steps cannot be read");
                         watchdog

@@ -16,7 +16,7 @@ use stepwell::{
         index::{IndexEntry, Page},
         item::{Item, Key},
         message::{Outgoing, QueueName, StepQueue},
-        pause::{self, StepPauses},
+        pause::{self, Pauses},
         settlement::{self, Disposition, Settled, Settlement},
         snapshot::Loaded,
         transition::{Applied, Transition},
@@ -156,11 +156,8 @@ impl<A: Runtime> Local<A> {
             tracing::warn!(messages = taken_back, "an earlier process ended amid its work, which is begun anew");
         }
         let queues = Queues::new(process.unsigned_abs());
-        for item in pauses {
-            match StepPauses::from_item(item) {
-                Ok(pauses) => queues.deliver(pauses.queue().into(), pauses.in_force().is_none()),
-                Err(error) => tracing::error!(%error, "a pause cannot be read"),
-            }
+        for held in Pauses::from_items(pauses).held() {
+            queues.deliver(held.into(), false);
         }
         Ok(Self { file, runtime, queues: Arc::new(queues), watches: Watches::default() })
     }

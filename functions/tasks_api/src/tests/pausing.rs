@@ -58,11 +58,18 @@ async fn paused_step_is_shown_with_who_and_why_wherever_one_looks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn step_that_is_paused_keeps_its_first_pause() {
+async fn step_that_is_paused_for_another_reason_shows_both_until_it_is_resumed() {
     let api = shop();
     let first = api.pause(&format!("{PAY}/pause"), "the gateway is down").await.body();
     api.0.skip(Duration::from_secs(60)).await;
-    assert_eq!(api.pause(&format!("{PAY}/pause"), "another reason").await.body(), first);
+    assert_eq!(api.pause(&format!("{PAY}/pause"), "the gateway is down").await.body(), first);
+    let also = json!([{"since": api.0.now(), "by": ARN, "reason": "another reason"}]);
+    let both = api.pause(&format!("{PAY}/pause"), "another reason").await.body();
+    assert_eq!((&both["paused"]["since"], &both["paused"]["also"]), (&first["paused"]["since"], &also));
+    assert_eq!(api.shown().await, both["paused"]);
+    assert_eq!(api.get("/health/status").await.body()["paused_steps"][0]["also"], also);
+    api.pause(&format!("{PAY}/resume"), "both are over").await;
+    assert_eq!(api.shown().await, Value::Null);
 }
 
 /// A repeat tells the queue again, so that it mends what a crash after the write has left.

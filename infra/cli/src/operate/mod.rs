@@ -176,7 +176,7 @@ pub enum Command {
         #[command(flatten)]
         to: Common,
     },
-    /// Let no attempt of a step begin until it is resumed; its tasks wait, and all others go on
+    /// Let no attempt of a step begin, after some seconds, until it is resumed; its tasks wait, and all others go on
     ///
     /// An attempt that has begun comes to its end. The deadlines of tasks go on. It is safe to repeat.
     #[command(after_long_help = EXIT_CODES)]

@@ -1,7 +1,7 @@
 //! The texts for people.
 
 use super::answers::{
-    Attempt, Bulk, Counted, Graph, Health, ListedStep, ListedTask, Node, Pause, PausedStep, PlannedStep, Step,
+    Attempt, Bulk, Cost, Counted, Graph, Health, ListedStep, ListedTask, Node, Pause, PausedStep, PlannedStep, Step,
     StepError, StepStanding, Task, TaskResult, Workflow, Workflows,
 };
 use std::fmt::{self, Display, Formatter};
@@ -53,6 +53,13 @@ impl Display for Task {
             )?;
         }
         self.paused.iter().try_for_each(|paused| writeln!(f, "waits      for {paused}"))?;
+        if let Some(Cost { write_units, read_units, sqs_requests, invocations, dollars }) = &self.cost {
+            writeln!(
+                f,
+                "cost       {dollars} US dollars on AWS: {write_units} write units, {read_units} read units, {sqs_requests} SQS requests, \
+                 {invocations} invocations"
+            )?;
+        }
         for warning in &self.warnings {
             let (step, code, message) = (&warning.step, &warning.code, &warning.message);
             writeln!(f, "warning    {step} failed, and the task goes on without it: {code}: {message}")?;
@@ -245,8 +252,9 @@ impl Display for PlannedStep {
 
 impl Display for Pause {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self { since, by, reason } = self;
-        write!(f, "since {since} by {by}: {reason}")
+        let Self { since, by, reason, also } = self;
+        write!(f, "since {since} by {by}: {reason}")?;
+        also.iter().try_for_each(|further| write!(f, "; and {further}"))
     }
 }
 

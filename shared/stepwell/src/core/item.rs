@@ -70,6 +70,8 @@ pub mod attribute {
     pub const REFUSALS: &str = "refusals";
     /// Of a task: its caller's name for what it does.
     pub const CORRELATION_ID: &str = "correlation_id";
+    /// Of a task: the header with which its caller said to which trace it belongs.
+    pub const TRACEPARENT: &str = "traceparent";
     /// Of a task, or of a step with a timer: its partition and shard in the index.
     pub const STATUS_SHARD: &str = "status_shard";
     /// Of a task, or of a step with a timer: its time in the index, as RFC 3339.
@@ -114,6 +116,8 @@ pub mod attribute {
     pub const TAKEN_AT: &str = "taken_at";
     /// Of the pauses of a step: what was done to it, by whom and why.
     pub const TRAIL: &str = "trail";
+    /// Of the pauses of a step: when its queue was told that it goes on.
+    pub const TOLD_AT: &str = "told_at";
     /// Of every item: the format version of its writer.
     pub const V: &str = "v";
     /// Of every item: the oldest format version that may act on it.

@@ -11,6 +11,7 @@
 
 use super::{
     codec::Unreadable,
+    format::NewerFormat,
     item::{Item, Key, attribute, stored},
     message::StepQueue,
     timestamp::{Timestamp, millis},
@@ -29,8 +30,8 @@ const MOST_ENTRIES: usize = 20;
 /// How long the trail of a step that goes on again is kept.
 const RETENTION: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
-/// How long after a step goes on the watchdog still tells its queue so. A run that has read the item before, and stops the queue after it, has ended by
-/// then.
+/// How long after a queue was told that its step goes on the watchdog still tells it so. A run that has read the item before, and stops the queue after it,
+/// has ended by then.
 const TOLD_FOR: Duration = Duration::from_secs(60 * 60);
 
 /// What somebody did to a step.
@@ -66,22 +67,72 @@ pub struct StepPauses {
     pub step: String,
     /// What was done to it, the oldest entry first. Early entries may be left out.
     pub trail: Vec<PauseEntry>,
+    /// When the queue was told for the first time that the step goes on; `None` while it is paused, and until then.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "millis::option")]
+    pub told_at: Option<Timestamp>,
+}
+
+/// The reason why this version cannot tell how a step stands. It leaves the step and its queue as they are.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unknown {
+    /// Only a newer version may act on the item.
+    #[error(transparent)]
+    Newer(NewerFormat),
+    /// The engine did not write the item.
+    #[error(transparent)]
+    Unreadable(Unreadable),
+}
+
+/// The items of all steps that were ever paused.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pauses {
+    /// Those that this version can read.
+    pub known: Vec<StepPauses>,
+    /// The steps whose items it cannot read, which may be paused.
+    pub unknown: Vec<StepQueue>,
+}
+
+impl Pauses {
+    /// Reads the items.
+    pub fn from_items(items: Vec<Item>) -> Self {
+        let mut pauses = Self::default();
+        for item in items {
+            let text = |name| item.get(name).and_then(Value::as_str).unwrap_or_default();
+            let queue = StepQueue::new(text(attribute::WORKFLOW), text(attribute::STEP));
+            match StepPauses::from_item(&queue, item) {
+                Ok(known) => pauses.known.push(known),
+                Err(_) => pauses.unknown.push(queue),
+            }
+        }
+        pauses
+    }
+
+    /// The steps to which nothing is to be sent: those that are paused, or may be.
+    pub fn held(&self) -> PausedSteps {
+        let mut held = PausedSteps::of(&self.known);
+        held.0.extend(self.unknown.iter().cloned());
+        held
+    }
 }
 
 impl StepPauses {
     /// A step that was never paused.
     pub fn none(queue: &StepQueue) -> Self {
         let StepQueue { workflow, step } = queue.clone();
-        Self { workflow, step, trail: Vec::new() }
+        Self { workflow, step, trail: Vec::new(), told_at: None }
     }
 
     /// Reads the item of a step.
     ///
     /// # Errors
-    /// See [`Unreadable`].
-    pub fn from_item(item: Item) -> Result<Self, Unreadable> {
-        let unreadable = |error: serde_json::Error| Unreadable { key: PARTITION.to_owned(), cause: error.to_string() };
-        serde_json::from_value(Value::Object(item)).map_err(unreadable)
+    /// See [`Unknown`].
+    pub fn from_item(queue: &StepQueue, item: Item) -> Result<Self, Unknown> {
+        let key = Key::Pause(queue.clone());
+        match NewerFormat::of(&key, &item) {
+            Some(newer) => Err(Unknown::Newer(newer)),
+            None => serde_json::from_value(Value::Object(item))
+                .map_err(|error| Unknown::Unreadable(Unreadable::new(&key, error))),
+        }
     }
 
     /// The queue of the step.
@@ -89,24 +140,36 @@ impl StepPauses {
         StepQueue::new(&self.workflow, &self.step)
     }
 
-    /// The pause that is in force, if the step is paused.
+    /// Why the step is paused: by whom, since when and for what reason, the first pause first. Empty if it goes on.
+    pub fn reasons(&self) -> &[PauseEntry] {
+        let resumed = self.trail.iter().rposition(|entry| entry.what == PauseAction::Resume);
+        &self.trail[resumed.map_or(0, |at| at + 1)..]
+    }
+
+    /// The pause that is in force, if the step is paused: the first one since it went on.
     pub fn in_force(&self) -> Option<&PauseEntry> {
-        self.trail.last().filter(|last| last.what == PauseAction::Pause)
+        self.reasons().first()
     }
 
     /// Whether the watchdog has to tell the queue how the step stands.
     pub fn is_told(&self, now: Timestamp) -> bool {
-        self.trail.last().is_some_and(|last| last.what == PauseAction::Pause || now < last.at + TOLD_FOR)
+        !self.trail.is_empty() && self.told_at.is_none_or(|told_at| now < told_at + TOLD_FOR)
     }
 
-    /// The step after this action; `None` if that changes nothing.
+    /// The step after this action; `None` if that changes nothing. Another pause of a paused step is another reason, unless the same person has
+    /// given it already.
     pub fn after(&self, entry: PauseEntry) -> Option<Self> {
-        if self.in_force().is_some() == (entry.what == PauseAction::Pause) {
+        let is_same = |reason: &PauseEntry| reason.who == entry.who && reason.why == entry.why;
+        let changes_nothing = match entry.what {
+            PauseAction::Pause => self.reasons().iter().any(is_same),
+            PauseAction::Resume => self.in_force().is_none(),
+        };
+        if changes_nothing {
             return None;
         }
         let left_out = (self.trail.len() + 1).saturating_sub(MOST_ENTRIES);
         let trail = self.trail.iter().skip(left_out).cloned().chain([entry]).collect();
-        Some(Self { trail, ..self.clone() })
+        Some(Self { trail, told_at: None, ..self.clone() })
     }
 }
 
@@ -131,6 +194,15 @@ impl PausedSteps {
     }
 }
 
+impl IntoIterator for PausedSteps {
+    type Item = StepQueue;
+    type IntoIter = std::collections::btree_set::IntoIter<StepQueue>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
 /// The partition key of all pauses.
 pub(super) const PARTITION: &str = "PAUSE";
 
@@ -152,10 +224,18 @@ pub fn write(read: &StepPauses, next: &StepPauses) -> Transition {
         Change::Set(attribute::WORKFLOW, next.workflow.as_str().into()),
         Change::Set(attribute::STEP, next.step.as_str().into()),
         Change::Set(attribute::TRAIL, stored(&next.trail)),
+        Change::Remove(attribute::TOLD_AT),
         expiry,
     ];
     let update = Write::update(Key::Pause(next.queue()), as_read, changes);
     Transition::of("write_pause", update.made_before(is(next)))
+}
+
+/// Records that the queue was told that its step goes on, if the step still is as it was `read`.
+pub fn note_told(read: &StepPauses, now: Timestamp) -> Transition {
+    let as_read = Condition::Is(attribute::TRAIL, stored(&read.trail));
+    let told = Change::Set(attribute::TOLD_AT, now.as_millis().into());
+    Transition::of("note_told", Write::update(Key::Pause(read.queue()), as_read, vec![told]))
 }
 
 #[cfg(test)]
@@ -183,7 +263,7 @@ mod tests {
             {"at": at(0).as_millis(), "what": "pause", "who": "alice", "why": "the bank is down"},
         ]});
         assert_eq!(Value::Object(store.item(&key)), expected);
-        assert_eq!(StepPauses::from_item(store.item(&key)).unwrap(), paused);
+        assert_eq!(StepPauses::from_item(&paused.queue(), store.item(&key)).unwrap(), paused);
 
         let resumed = paused.after(entry(PauseAction::Resume, 60)).unwrap();
         assert!(store.apply_observed(&write(&paused, &resumed), |_| ()).unwrap().is_written());
@@ -193,7 +273,12 @@ mod tests {
         assert_eq!(Value::Object(store.item(&key)), expected);
 
         let again = resumed.after(entry(PauseAction::Pause, 120)).unwrap();
+        assert!(store.apply_observed(&note_told(&resumed, at(61)), |_| ()).unwrap().is_written());
+        expected["told_at"] = json!(at(61).as_millis());
+        assert_eq!(Value::Object(store.item(&key)), expected);
         assert!(store.apply_observed(&write(&resumed, &again), |_| ()).unwrap().is_written());
+        assert!(!store.apply_observed(&note_told(&resumed, at(121)), |_| ()).unwrap().is_written());
+        assert!(!store.item(&key).contains_key(attribute::TOLD_AT));
         assert!(!store.item(&key).contains_key(attribute::EXPIRES_AT), "a pause in force is kept");
     }
 
@@ -212,6 +297,11 @@ mod tests {
         let paused = never().after(entry(PauseAction::Pause, 0)).unwrap();
         assert_eq!(paused.after(entry(PauseAction::Pause, 1)), None);
         assert_eq!(paused.in_force().unwrap().at, at(0));
+        let other = PauseEntry { who: "bob".to_owned(), ..entry(PauseAction::Pause, 2) };
+        let both = paused.after(other.clone()).unwrap();
+        assert_eq!(both.reasons(), [entry(PauseAction::Pause, 0), other]);
+        assert_eq!(both.after(entry(PauseAction::Pause, 3)), None, "she has said so already");
+        assert_eq!(both.after(entry(PauseAction::Resume, 4)).unwrap().reasons(), []);
         assert_eq!(paused.after(entry(PauseAction::Resume, 1)).unwrap().in_force(), None);
     }
 
@@ -224,12 +314,15 @@ mod tests {
     }
 
     #[test]
-    fn queue_is_told_of_a_pause_as_long_as_it_lasts_and_of_its_end_for_an_hour() {
+    fn queue_is_told_of_a_pause_as_long_as_it_lasts_and_of_its_end_until_an_hour_after_it_was_told() {
         let paused = never().after(entry(PauseAction::Pause, 0)).unwrap();
         let resumed = paused.after(entry(PauseAction::Resume, 10)).unwrap();
         let year = 365 * 24 * 3_600;
         assert_eq!([never().is_told(at(0)), paused.is_told(at(year))], [false, true]);
-        assert_eq!([3_609, 3_610].map(|second| resumed.is_told(at(second))), [true, false]);
+        assert!(resumed.is_told(at(year)), "it does not know yet");
+        let told = StepPauses { told_at: Some(at(20)), ..resumed };
+        assert_eq!([3_619, 3_620].map(|second| told.is_told(at(second))), [true, false]);
+        assert_eq!(told.after(entry(PauseAction::Pause, 4_000)).unwrap().told_at, None);
     }
 
     #[test]

@@ -202,13 +202,16 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
             Some(paused) => inspection::inspect_paused(&snapshot, paused, now),
             None => inspection::inspect(&snapshot, now),
         };
-        // Log it with each inspection, so at least hourly, until somebody has helped.
+        let is_held =
+            |step: &str| self.paused.as_ref().is_some_and(|paused| paused.holds(snapshot.task.workflow_name(), step));
+        // Log it with each inspection, so at least hourly, until somebody has helped. A step that is paused cannot succeed, which is meant.
         if let NextAction::Run(open) = recovery::next_action(&snapshot, now) {
             for step in open {
                 match step.state {
                     StepState::Error => {
                         tracing::error!(task_id = %id, step = step.name, code = code(step), "{}", recovery::COMPENSATION_WAITS);
                     }
+                    _ if is_held(&step.name) => {}
                     _ if recovery::is_late(step, now) => {
                         tracing::error!(task_id = %id, step = step.name, code = code(step), "{}", recovery::COMPENSATION_LATE);
                     }

@@ -611,7 +611,9 @@ impl Harness {
                 // Past the calls that are counted and fail by plan: nothing is paused in most tests.
                 let (store, queue) = (self.memory.store.clone(), self.memory.queue.clone());
                 let keeper = PauseKeeper::new(store, queue.clone(), queue, clock);
-                watchdog.sparing(keeper.run(budget.until).await?).run(budget).await?;
+                let pauses = keeper.read().await?;
+                keeper.tell(&pauses).await;
+                watchdog.sparing(pauses.held()).run(budget).await?;
             }
         }
         Ok(())

@@ -17,6 +17,7 @@ mod optional;
 mod pauses;
 mod shapes;
 mod starts;
+mod usage;
 mod workflows;
 
 use serde_json::{Value, json};

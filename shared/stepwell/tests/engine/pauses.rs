@@ -29,7 +29,7 @@ async fn resume(harness: &Harness, step: &str) {
 async fn keep(harness: &Harness) {
     let clock = harness.memory().runtime.clone();
     let keeper = PauseKeeper::new(harness.ports(), harness.ports(), harness.ports(), clock);
-    keeper.run(harness.now() + seconds(60)).await.unwrap();
+    keeper.tell(&keeper.read().await.unwrap()).await;
 }
 
 /// Whether a message to this step would be delivered.
@@ -156,6 +156,76 @@ async fn queue_that_was_not_told_is_told_by_the_watchdog() {
     assert!(delivers(&harness, "s0").await);
 }
 
+/// The keeper has read that the step goes on, and somebody pauses it before the queue is told so; or the other way round.
+#[test_matrix([true, false])]
+#[tokio::test(start_paused = true)]
+async fn watchdog_that_has_read_a_step_too_early_undoes_nothing(pauses: bool) {
+    let harness = TestWorkflow::chain(1).harness(Journal::default(), true);
+    pause(&harness, "s0").await;
+    if pauses {
+        resume(&harness, "s0").await;
+    }
+    act_meanwhile(&harness, pauses);
+    keep(&harness).await;
+    assert_eq!(delivers(&harness, "s0").await, !pauses);
+}
+
+/// Somebody is told that the step is paused, or goes on, between the write of another person and what that one tells the queue.
+#[test_matrix([true, false])]
+#[tokio::test(start_paused = true)]
+async fn person_who_tells_a_queue_last_undoes_nothing(pauses: bool) {
+    let harness = TestWorkflow::chain(1).harness(Journal::default(), true);
+    let (client, ports) = (harness.client(), harness.ports());
+    let paused = if pauses {
+        pause(&harness, "s0").await;
+        act_meanwhile(&harness, pauses);
+        client.resume(&ports, &queue("s0"), &actor()).await.unwrap()
+    } else {
+        act_meanwhile(&harness, pauses);
+        client.pause(&ports, &queue("s0"), &actor()).await.unwrap()
+    };
+    assert_eq!((paused.told, paused.pauses.in_force().is_some()), (true, pauses));
+    assert_eq!(delivers(&harness, "s0").await, !pauses);
+}
+
+/// Pauses or resumes `s0` when a queue is about to be told.
+fn act_meanwhile(harness: &Harness, pauses: bool) {
+    let (client, ports) = (harness.client(), harness.ports());
+    harness.meanwhile("deliver", async move {
+        let (queue, other) = (queue("s0"), Actor::new("bob", "meanwhile").unwrap());
+        let acted = if pauses {
+            client.pause(&ports, &queue, &other).await
+        } else {
+            client.resume(&ports, &queue, &other).await
+        };
+        assert!(acted.unwrap().told);
+    });
+}
+
+/// The inspections do not wait for the queues.
+#[tokio::test(start_paused = true)]
+async fn watchdog_knows_what_is_paused_before_any_queue_is_told() {
+    let harness = TestWorkflow::chain(1).harness(Journal::default(), true);
+    harness.fail_call("deliver", [FailureKind::Unavailable]);
+    harness.client().pause(&harness.ports(), &queue("s0"), &actor()).await.unwrap();
+    let clock = harness.memory().runtime.clone();
+    let keeper = PauseKeeper::new(harness.ports(), harness.ports(), harness.ports(), clock);
+    assert!(keeper.read().await.unwrap().held().holds("graph", "s0"));
+    assert!(delivers(&harness, "s0").await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn queue_that_cannot_be_told_for_long_that_its_step_goes_on_is_told_later() {
+    let harness = TestWorkflow::chain(1).harness(Journal::default(), true);
+    pause(&harness, "s0").await;
+    harness.fail_call("deliver", [FailureKind::Unavailable]);
+    assert!(!harness.client().resume(&harness.ports(), &queue("s0"), &actor()).await.unwrap().told);
+    harness.skip(2 * DAY).await;
+    assert!(!delivers(&harness, "s0").await);
+    keep(&harness).await;
+    assert!(delivers(&harness, "s0").await);
+}
+
 /// It has read the pause, and tells the queue after the step was resumed. An hour later the queue is left alone: somebody else may have stopped it.
 #[tokio::test(start_paused = true)]
 async fn watchdog_that_stops_a_queue_too_late_mends_that_in_its_next_run() {
@@ -173,7 +243,7 @@ async fn watchdog_that_stops_a_queue_too_late_mends_that_in_its_next_run() {
 
 /// Two operators at once: one of them is first, and the other one reads again.
 #[tokio::test(start_paused = true)]
-async fn pause_that_somebody_else_writes_meanwhile_is_kept() {
+async fn pause_that_somebody_else_writes_meanwhile_is_kept_and_both_reasons_are_in_force() {
     let harness = TestWorkflow::chain(1).harness(Journal::default(), true);
     let (client, ports) = (harness.client(), harness.ports());
     harness.meanwhile("write_pause", async move {
@@ -181,8 +251,8 @@ async fn pause_that_somebody_else_writes_meanwhile_is_kept() {
         assert!(client.pause(&ports, &queue("s0"), &other).await.unwrap().told);
     });
     let paused = harness.client().pause(&harness.ports(), &queue("s0"), &actor()).await.unwrap();
-    assert_eq!(paused.pauses.in_force().unwrap().who, "bob");
-    assert_eq!(paused.pauses.trail.len(), 1);
+    let who: Vec<_> = paused.pauses.reasons().iter().map(|reason| reason.who.as_str()).collect();
+    assert_eq!(who, ["bob", "somebody"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -205,4 +275,27 @@ async fn pause_of_a_newer_version_is_left_alone() {
     harness.memory().store.force(Key::Pause(queue("s0")), newer).unwrap();
     let refused = harness.client().resume(&harness.ports(), &queue("s0"), &actor()).await;
     assert!(refused.unwrap_err().to_string().contains("needs a reader of format 1000"));
+    let refused = harness.client().pause(&harness.ports(), &queue("s0"), &actor()).await;
+    assert!(refused.unwrap_err().to_string().contains("needs a reader of format 1000"));
+    check_left_alone(&harness).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn pause_that_cannot_be_read_is_left_alone() {
+    let harness = TestWorkflow::chain(1).harness(Journal::default(), true);
+    pause(&harness, "s0").await;
+    harness.memory().store.force(Key::Pause(queue("s0")), vec![Change::Set(attribute::TRAIL, json!("?"))]).unwrap();
+    let refused = harness.client().resume(&harness.ports(), &queue("s0"), &actor()).await;
+    assert!(refused.unwrap_err().to_string().contains("PAUSE/graph#s0"));
+    check_left_alone(&harness).await;
+}
+
+/// The watchdog sends the step nothing, and tells its queue nothing.
+async fn check_left_alone(harness: &Harness) {
+    start(harness).await;
+    harness.run_for(10 * HOUR).await.unwrap();
+    assert_eq!(sent_to(harness, "s0"), 1);
+    harness.memory().deliver(&queue("s0"), true).await.unwrap();
+    keep(harness).await;
+    assert!(delivers(harness, "s0").await);
 }

@@ -118,9 +118,12 @@ pub(super) async fn watch(simulation: Arc<Simulation>) {
         let run = async {
             // In a run without pauses the draws are those of before there were any.
             if simulation.scenario.pauses {
-                let paused = keeper.run(budget.until).await;
-                process.note(|| format!("{paused:?}"));
-                watchdog = paused.map_or_else(|_| watchdog.clone(), |paused| watchdog.clone().sparing(paused));
+                let pauses = keeper.read().await;
+                process.note(|| format!("{pauses:?}"));
+                if let Ok(pauses) = pauses {
+                    keeper.tell(&pauses).await;
+                    watchdog = watchdog.sparing(pauses.held());
+                }
             }
             if inspects {
                 let report = watchdog.run(budget).await;

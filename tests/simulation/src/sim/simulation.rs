@@ -40,7 +40,7 @@ use stepwell::{
         index::IndexPartition,
         item::Key,
         message::{QueueName, StepQueue},
-        pause::{self, StepPauses},
+        pause::{self, Pauses},
         record::{StepRecord, TaskRecord},
         state::{StepState, TaskState},
     },
@@ -263,8 +263,8 @@ impl Simulation {
             return false;
         }
         let items = self.table.range(&pause::first_key(), u16::MAX).now_or_never().expect("it never waits");
-        let pauses = items.expect("it never fails").into_iter().map(StepPauses::from_item);
-        pauses.map(|pauses| pauses.expect("pauses")).any(|pauses| pauses.is_told(self.scheduler.now()))
+        let pauses = Pauses::from_items(items.expect("it never fails"));
+        pauses.known.iter().any(|pauses| pauses.is_told(self.scheduler.now()))
     }
 
     /// Spawns a task. A panic in it is a bug of the simulation.

@@ -7,7 +7,7 @@ use crate::{
         pause::{self, PauseAction, PauseEntry, StepPauses},
     },
     ports::{Deliveries, Queue, Runtime, Store, TableError},
-    runtime::error::EngineError,
+    runtime::{error::EngineError, pauses::tell},
 };
 
 /// How often a write is tried that others' writes come before. Few people pause the same step at the same time.
@@ -40,8 +40,9 @@ impl From<TableError> for PauseError {
 }
 
 impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
-    /// Pauses a step or a compensation: writes who, when and why, and stops the deliveries of its queue. From then on no attempt of it begins. One whose
-    /// message was delivered before comes to its end. A step that is paused keeps its first pause; its queue is told again.
+    /// Pauses a step or a compensation: writes who, when and why, and stops the deliveries of its queue. After some seconds no attempt of it begins. One
+    /// whose message was delivered before comes to its end. A step that is paused gets another reason, unless the same person has given it already; its
+    /// queue is told again.
     ///
     /// # Errors
     /// See [`PauseError`]. A queue that cannot be told is no error: see [`Paused::told`].
@@ -68,12 +69,12 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         self.set_pause(deliveries, queue, PauseAction::Resume, actor).await
     }
 
-    /// Reads the pauses of all steps that were paused in the last 90 days, consistently.
+    /// Reads the pauses of all steps that were paused in the last 90 days, consistently. What cannot be read is logged and left out.
     ///
     /// # Errors
     /// The store failed.
     pub async fn pauses(&self) -> Result<Vec<StepPauses>, TableError> {
-        self.engine.pauses().await
+        Ok(self.engine.pauses().await?.known)
     }
 
     async fn set_pause(
@@ -84,20 +85,23 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         actor: &Actor,
     ) -> Result<Paused, PauseError> {
         let pauses = self.write_pause(queue, what, actor).await?;
-        let told = deliveries.deliver(queue, what == PauseAction::Resume).await;
-        if let Err(error) = &told {
-            let StepQueue { workflow, step } = queue;
-            tracing::warn!(workflow, step, %error, "the queue does not know yet how the step stands: the watchdog tells it");
+        match tell(&self.engine, deliveries, queue).await {
+            // Somebody else may have paused or resumed it meanwhile.
+            Ok(Some(pauses)) => Ok(Paused { pauses, told: true }),
+            Ok(None) => Ok(Paused { pauses, told: false }),
+            Err(error) => {
+                let StepQueue { workflow, step } = queue;
+                tracing::warn!(workflow, step, %error, "the queue does not know yet how the step stands: the watchdog tells it");
+                Ok(Paused { pauses, told: false })
+            }
         }
-        Ok(Paused { pauses, told: told.is_ok() })
     }
 
     async fn write_pause(&self, queue: &StepQueue, what: PauseAction, actor: &Actor) -> Result<StepPauses, PauseError> {
         let StepQueue { workflow, step } = queue;
         let (who, why) = (actor.who(), actor.why());
         for _ in 0..TRIES {
-            let found = self.engine.pauses().await?.into_iter().find(|found| found.queue() == *queue);
-            let read = found.unwrap_or_else(|| StepPauses::none(queue));
+            let read = self.engine.pauses_of(queue).await?;
             let entry = PauseEntry { at: self.engine.now(), what, who: who.to_owned(), why: why.to_owned() };
             let Some(next) = read.after(entry) else { return Ok(read) };
             if self.engine.apply(&pause::write(&read, &next)).await?.is_written() {
