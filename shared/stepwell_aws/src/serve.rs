@@ -22,7 +22,7 @@ use stepwell::{
         worker::{Invocation, Worker},
     },
 };
-use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{filter::Targets, layer::SubscriberExt};
 
 /// Serves a step: handles batches of messages from its queue until Lambda ends the process. `workflow` and `name` are
 /// the names in the workflow file. The environment variable `STEPWELL_WAITS_ON` has the service that the step waits on, if the
@@ -183,7 +183,7 @@ pub fn init_logging() {
     // It fails only if a subscriber is set already, and that one should stay.
     let namespace = std::env::var("STEPWELL_METRICS").ok().filter(|namespace| !namespace.is_empty());
     let lines = telemetry::log_lines(std::io::stdout, namespace);
-    let _ = tracing_subscriber::registry().with(targets).with(lines).try_init();
+    let _ = telemetry::start(tracing_subscriber::registry().with(targets).with(lines));
     tracing::info!("process started");
 }
 

@@ -1,17 +1,21 @@
-//! The fields of spans and events, as JSON.
+//! The fields of spans and events, as JSON, without secrets.
 
+use redaction::{REDACTED, is_name_of_secret, redact};
 use serde_json::Value;
-use std::{collections::BTreeMap, error::Error, fmt};
+use std::{borrow::Cow, collections::BTreeMap, error::Error, fmt};
 use tracing::field::{Field, Visit};
+
+/// The smallest number with as many digits as the number of a card has.
+const FEWEST_OF_CARD: u64 = 10_000_000_000_000;
 
 /// Fields by name.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Fields(BTreeMap<&'static str, Value>);
 
 impl Fields {
-    /// Takes those of `inner` as well, and in the place of those of the same name.
+    /// Takes those of a span as well, and in the place of those of the same name. Something may have become a secret since they were noted.
     pub(crate) fn extend(&mut self, inner: &Self) {
-        self.0.extend(inner.0.iter().map(|(name, value)| (*name, value.clone())));
+        self.0.extend(inner.0.iter().map(|(name, value)| (*name, without_secrets(value.clone()))));
     }
 
     pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
@@ -44,7 +48,26 @@ impl Fields {
     fn set(&mut self, field: &Field, value: impl Into<Value>) {
         // A field that a macro writes as `r#type` is called `type`.
         let name = field.name();
-        self.0.insert(name.strip_prefix("r#").unwrap_or(name), value.into());
+        let name = name.strip_prefix("r#").unwrap_or(name);
+        let value = if is_name_of_secret(name) { REDACTED.into() } else { without_secrets(value.into()) };
+        self.0.insert(name, value);
+    }
+}
+
+/// The value with [`redact`] applied to its text. A number that looks like a card's is replaced, too.
+fn without_secrets(value: Value) -> Value {
+    match value {
+        Value::String(text) => match redact(&text) {
+            Cow::Owned(redacted) => Value::String(redacted),
+            Cow::Borrowed(_) => Value::String(text),
+        },
+        Value::Number(number) if number.as_u64().is_some_and(|number| number >= FEWEST_OF_CARD) => {
+            match redact(&number.to_string()) {
+                Cow::Owned(redacted) => Value::String(redacted),
+                Cow::Borrowed(_) => Value::Number(number),
+            }
+        }
+        value => value,
     }
 }
 

@@ -36,6 +36,7 @@ use crate::core::{
     id::TaskId,
     timestamp::Timestamp,
 };
+use redaction::REDACTED;
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use std::{
@@ -159,7 +160,7 @@ pub struct StepError {
     pub kind: ErrorKind,
     /// The code, for programs, such as `PAYMENT_DECLINED`. [`error_codes!`](crate::error_codes) makes a list of codes.
     pub code: String,
-    /// A sentence for people. It is stored and shown, so it must hold no secret.
+    /// A sentence for people. It is stored and shown, so it must hold no secret. The worker [redacts](redaction) those that it knows.
     pub message: String,
     /// Whether it is about the service that the step waits on ([`from_service`](Self::from_service)).
     pub from_service: bool,
@@ -265,13 +266,19 @@ impl fmt::Display for StepError {
 
 impl std::error::Error for StepError {}
 
-/// The data that the engine loaded for an attempt: the context and the results of earlier steps, as JSON text.
-#[derive(Clone, Debug, Default)]
+/// The data that the engine loaded for an attempt: the context and the results of earlier steps, as JSON text. `Debug` shows none of it.
+#[derive(Clone, Default)]
 pub struct TaskData {
     /// The task's context.
     pub context: String,
     /// The results of the steps that are done, by step name.
     pub results: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for TaskData {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskData").field("results_of", &self.results.keys()).finish_non_exhaustive()
+    }
 }
 
 /// A type that a step can take as its input.
@@ -316,7 +323,8 @@ impl<T: DeserializeOwned + Send> Input for Context<T> {
 
     fn from_data(data: &TaskData) -> Result<Self, StepError> {
         serde_json::from_str(&data.context).map(Self).map_err(|error| {
-            StepError::new(EngineCode::InvalidContext, format!("the task's context does not fit this step: {error}"))
+            let message = format!("the task's context does not fit this step: {}", misfit(&error));
+            StepError::new(EngineCode::InvalidContext, message)
         })
     }
 }
@@ -340,10 +348,22 @@ impl<T: StepResult> Input for Option<ResultOf<T>> {
     fn from_data(data: &TaskData) -> Result<Self, StepError> {
         let Some(text) = data.results.get(T::STEP) else { return Ok(None) };
         let result: Option<T> = serde_json::from_str(text).map_err(|error| {
-            let message = format!("the result of step `{}` does not fit this step: {error}", T::STEP);
+            let message = format!("the result of step `{}` does not fit this step: {}", T::STEP, misfit(&error));
             StepError::new(EngineCode::InvalidResult, message)
         })?;
         Ok(result.map(ResultOf))
+    }
+}
+
+/// Says why a text does not fit a type, without the value that does not, which may be a secret. serde writes it between these.
+fn misfit(error: &serde_json::Error) -> String {
+    const QUOTED: [&str; 4] = ["invalid type: ", "invalid value: ", "unknown variant ", "unknown field "];
+    let text = error.to_string();
+    let quoted = QUOTED.iter().any(|start| text.starts_with(start));
+    let value = text.find(['"', '`']).zip(text.rfind(", expected ")).filter(|(start, end)| quoted && start < end);
+    match value.and_then(|(start, end)| text.get(..start).zip(text.get(end..))) {
+        Some((before, after)) => format!("{before}{REDACTED}{after}"),
+        None => text,
     }
 }
 

@@ -12,7 +12,8 @@ use crate::{
     runtime::step::{ErrorKind, Input, Step, StepContext, StepError, TaskData},
 };
 use futures::FutureExt;
-use std::{any::Any, panic::AssertUnwindSafe, sync::atomic::Ordering::Relaxed, time::Duration};
+use redaction::redact;
+use std::{any::Any, borrow::Cow, panic::AssertUnwindSafe, sync::atomic::Ordering::Relaxed, time::Duration};
 
 /// The consequence of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +68,22 @@ impl Failed<'_> {
     }
 }
 
-/// Runs the handler under its timeout, with panics caught. Returns its output as JSON.
+/// Runs the handler under its timeout, with panics caught. Returns its output as JSON, or its error without the secrets that the handler had.
 pub(super) async fn run<S: Step>(step: &S, data: &TaskData, context: &StepContext) -> Result<String, StepError> {
+    redaction::in_scope(async {
+        run_unredacted(step, data, context).await.map_err(|mut error| {
+            for text in [&mut error.code, &mut error.message] {
+                if let Cow::Owned(redacted) = redact(text) {
+                    *text = redacted;
+                }
+            }
+            error
+        })
+    })
+    .await
+}
+
+async fn run_unredacted<S: Step>(step: &S, data: &TaskData, context: &StepContext) -> Result<String, StepError> {
     let limit = context.time_left();
     // Reading the input and writing the output is the step author's code, too.
     let handler = AssertUnwindSafe(async {
@@ -126,7 +141,9 @@ mod tests {
         testing::fixtures::{at, staged::graph},
     };
     use proptest::prelude::*;
+    use redaction::Secret;
     use serde_json::{Value, json};
+    use test_case::test_case;
 
     struct ReturnsValueOf<F>(F);
 
@@ -167,6 +184,45 @@ mod tests {
             assert_eq!((state, error.code.as_str()), (StepState::Retrying, "PANIC"));
             assert_eq!(error.message, "the handler panicked: a text");
         }
+    }
+
+    /// A handler that fails with its secret: in an error, or in a panic.
+    struct Tells(bool);
+
+    impl Step for Tells {
+        type Input = Context<Secret>;
+        type Output = Value;
+
+        async fn run(&self, Context(token): Context<Secret>, _: &StepContext) -> Result<Value, StepError> {
+            let message = format!("the bank refuses {} at /charge?key=planted", token.expose());
+            drop(token);
+            assert!(!self.0, "{message}");
+            Err(permanent("REFUSED_TOK-4711", message))
+        }
+    }
+
+    /// What the handler had is dropped by then.
+    #[tokio::test(start_paused = true)]
+    async fn error_and_panic_of_an_attempt_are_stored_without_the_secrets_of_its_input() {
+        for panics in [false, true] {
+            let harness = graph(&[&[]], &[], "").with("s0", Tells(panics));
+            let task = harness.start(&json!("tok-4711")).await.unwrap();
+            harness.run_for(Duration::ZERO).await.unwrap();
+            let stored = harness.step(task, "s0").error.unwrap();
+            assert!(stored.message.ends_with("the bank refuses *** at /charge?key=***"), "{stored:?}");
+            assert!(panics || stored.code == "REFUSED_***", "{stored:?}");
+        }
+    }
+
+    #[test_case(r#""tok_4711""#, "invalid type: string ***, expected u32 at line 1 column 10")]
+    #[test_case(r#""a, expected \"b`""#, "invalid type: string ***, expected u32 at line 1 column 18")]
+    #[test_case("-4711", "invalid value: integer ***, expected u32 at line 1 column 5")]
+    #[test_case("{}", "invalid type: map, expected u32 at line 1 column 0"; "nothing to hide")]
+    fn input_that_does_not_fit_is_not_quoted(context: &str, problem: &str) {
+        let data = TaskData { context: context.to_owned(), ..TaskData::default() };
+        let error = Context::<u32>::from_data(&data).unwrap_err();
+        assert_eq!(error.message, format!("the task's context does not fit this step: {problem}"));
+        assert!(!format!("{data:?}").contains(context));
     }
 
     /// The verdict on attempt `attempt`, of which `throttled` were throttled right before, so many seconds after the start.
