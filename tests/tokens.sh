@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Tests which callers a stack accepts whose operators have tokens (the template's OperatorJwtIssuer):
+# Tests what only a stack with other parameters has: which callers it accepts if its operators have tokens (the template's OperatorJwtIssuer), and
+# the spans that its functions send to a collector (CollectorLayer), whose place on port 4318 a receiver of this script takes:
 #
 #   eval "$(infra/local.sh env)"
 #   tests/tokens.sh
@@ -18,19 +19,24 @@ fi
 need_tools
 use_stage tokens
 
+run_cargo build --workspace --features lambda --bin spans || die "the receiver of spans could not be built, see above"
 folder=$(mktemp -d)
+"$target/debug/spans" >"$folder/spans" &
+receiver=$!
 "$tools/bin/python" "$repo/tests/tokens.py" "$folder" "$stack" operators-app &
 provider=$!
 
+layer=
 clean() {
   local code=$?
-  kill "$provider" 2>/dev/null || true
+  kill "$provider" "$receiver" 2>/dev/null || true
   rm -rf "$folder"
   # Each ends the script with an exit code if it fails.
   look_up_stack
   [[ -z $stack_status ]] || delete_stack
   delete_tables
   delete_code
+  [[ -z $layer ]] || aws lambda delete-layer-version --layer-name "$stack-collector" --version-number "${layer##*:}"
   exit "$code"
 }
 trap clean EXIT
@@ -39,8 +45,15 @@ until [[ -f $folder/issuer ]]; do
   kill -0 "$provider" 2>/dev/null || die "the OpenID provider did not start, see above"
   sleep 0.1
 done
+until [[ -s $folder/spans ]]; do
+  kill -0 "$receiver" 2>/dev/null || die "the receiver of spans did not start, see above"
+  sleep 0.1
+done
+# Only its name matters here.
+python3 -c 'import sys, zipfile; zipfile.ZipFile(sys.argv[1], "w").writestr("collector-config/config.yaml", "")' "$folder/layer.zip"
+layer=$(aws lambda publish-layer-version --layer-name "$stack-collector" --zip-file "fileb://$folder/layer.zip" --query LayerVersionArn --output text)
 deploy "$repo/.local/$STEPWELL_PORT/code" "$(architecture)" ProtectTables=false TestStage=true "OperatorJwtIssuer=$(<"$folder/issuer")" \
-  OperatorJwtAudience=operators-app
+  OperatorJwtAudience=operators-app "CollectorLayer=$layer"
 look_up_url
 
 failed=0
@@ -63,7 +76,8 @@ tasks() {
   "$target/debug/stepwell" "${@:2}" --url "$url" ${token:+--token "$token"}
 }
 
-started=$(curl -fsS "$url/checkout" -H "Content-Type: application/json" -d "@$repo/events/requests/success.json")
+trace=4bf92f3577b34da6a3ce929d0e0e4736 span=00f067aa0ba902b7
+started=$(curl -fsS "$url/checkout?wait=20" -H "Content-Type: application/json" -H "traceparent: 00-$trace-$span-01" -d "@$repo/events/requests/success.json")
 task=$(python3 -c 'import json, sys; print(json.load(sys.stdin)["task_id"])' <<<"$started")
 
 for token in other_audience other_issuer other_key expired; do
@@ -84,4 +98,16 @@ expect "an operator's token opens the list" 0 "$task" tasks operator list
 expect "and the task, to which nothing was done yet" 0 '"actions":[]' tasks operator show "$task" --json
 expect "and lets the operator act" 0 "$task is compensating now" tasks operator cancel "$task" --reason "a test"
 expect "whose name is in the audit trail" 0 "by ada ($(<"$folder/issuer")): a test" tasks operator show "$task"
+
+# The last step's function sends its span after the customer's answer.
+for ((waited = 0; waited < 100; waited++)); do
+  ! grep -q "^$trace .* send_confirmation\$" "$folder/spans" || break
+  sleep 0.1
+done
+# Each attempt belongs to the start of its task, and that to the caller's span.
+start=$(awk -v trace="$trace" -v span="$span" '$1 == trace && $2 == span && $4 == "start" { print $3 }' "$folder/spans")
+expect "the start of a checkout is a span under its caller's" 0 "" test -n "$start"
+for step in validate_cart process_payment update_inventory create_order send_confirmation; do
+  expect "and the attempt of $step one under that" 0 "" grep -q "^$trace $start [0-9a-f]* $step\$" "$folder/spans"
+done
 ((failed == 0))

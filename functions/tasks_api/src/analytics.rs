@@ -1,10 +1,14 @@
 //! `GET /analytics`: figures of the newest tasks.
 
-use crate::{Engine, error::ApiError};
+use crate::{
+    Engine,
+    cost::{dollars, usage},
+    error::ApiError,
+};
 use axum::{Json, extract::State, http::request::Parts};
-use http_api::Fields;
+use http_api::{CommonError, Fields};
 use serde::Serialize;
-use std::str::FromStr;
+use std::{collections::BTreeMap, str::FromStr};
 use stepwell::{
     Filter, MOST_SAMPLED, Runtime, Timestamp,
     core::analytics::Analytics,
@@ -22,6 +26,8 @@ pub(crate) struct AnalyticsView {
     method: &'static str,
     #[serde(flatten)]
     figures: Analytics,
+    /// What a task has cost on average, by its workflow: US dollars as the `cost` of a task has them.
+    dollars_per_task: BTreeMap<String, String>,
 }
 
 /// What the figures are of.
@@ -42,5 +48,9 @@ pub(crate) async fn analytics<S: Store, Q: Queue, A: Runtime>(
     };
     let most = fields.count("tasks", MOST_SAMPLED).unwrap_or(SAMPLE);
     fields.finish()?;
-    Ok(Json(AnalyticsView { method: METHOD, figures: engine.analytics(&filter, most).await? }))
+    let figures = engine.analytics(&filter, most, usage).await?;
+    let of = figures.workflows.iter();
+    let dollars_per_task = of.map(|of| Ok((of.workflow.clone(), dollars(&of.usage, of.tasks)?)));
+    let dollars_per_task = dollars_per_task.collect::<Result<_, CommonError>>()?;
+    Ok(Json(AnalyticsView { method: METHOD, figures, dollars_per_task }))
 }

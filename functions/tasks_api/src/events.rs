@@ -43,7 +43,7 @@ struct News {
 
 impl News {
     fn of(snapshot: &TaskSnapshot, now: Timestamp) -> Result<Self, ApiError> {
-        let json = serde_json::to_string(&TaskView::of(snapshot));
+        let json = serde_json::to_string(&TaskView::of(snapshot)?);
         let json = json.map_err(|error| CommonError::Broken(format!("a task cannot be written as JSON: {error}")))?;
         Ok(Self { id: hex(Sha256::digest(&json)), json, at_rest: is_at_rest(snapshot, now) })
     }

@@ -7,6 +7,7 @@
 mod act;
 mod analytics;
 mod bulk;
+mod cost;
 mod error;
 mod events;
 mod filter;

@@ -2,6 +2,7 @@
 
 use crate::{
     Engine,
+    cost::CostView,
     error::{ApiError, no_task, task_id},
 };
 use axum::{
@@ -10,7 +11,7 @@ use axum::{
     http::{header::CONTENT_TYPE, request::Parts},
     response::{IntoResponse, Response},
 };
-use http_api::{Details, Fields, Segment};
+use http_api::{CommonError, Details, Fields, Segment};
 use serde::Serialize;
 use stepwell::{
     Runtime, Timestamp,
@@ -46,6 +47,7 @@ pub(crate) struct TaskView<'a> {
     actions: Vec<AuditEntry<'a>>,
     /// What happened and what it waited for, in the order of time.
     timeline: Vec<TimelineEntry<'a>>,
+    cost: CostView,
     /// Set where a newer version wrote the task. This version shows the part that it understands, and does not act on
     /// it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -179,8 +181,8 @@ impl<'a> From<What<'a>> for Happened<'a> {
 }
 
 impl<'a> TaskView<'a> {
-    pub(crate) fn of(snapshot: &'a TaskSnapshot) -> Self {
-        Self {
+    pub(crate) fn of(snapshot: &'a TaskSnapshot) -> Result<Self, CommonError> {
+        Ok(Self {
             details: Details::of(snapshot),
             ends_as: snapshot.task.state.ends_as(),
             compensated: snapshot.status().is_compensated(),
@@ -189,8 +191,9 @@ impl<'a> TaskView<'a> {
             warnings: snapshot.warnings().into_iter().map(WarningView::from).collect(),
             actions: snapshot.task.actions.iter().map(AuditEntry::from).collect(),
             timeline: timeline(snapshot).into_iter().map(TimelineEntry::from).collect(),
+            cost: CostView::of(snapshot)?,
             newer_format: snapshot.newer().map(|newer| FormatVersions { written: newer.v, needs: newer.needs }),
-        }
+        })
     }
 }
 
@@ -200,7 +203,7 @@ pub(crate) async fn show<S: Store, Q: Queue, A: Runtime>(
     segment: Segment,
 ) -> Result<Response, ApiError> {
     let snapshot = engine.snapshot(task_id(segment)?).await?.ok_or_else(no_task)?;
-    Ok(Json(TaskView::of(&snapshot)).into_response())
+    Ok(Json(TaskView::of(&snapshot)?).into_response())
 }
 
 /// Shows the graph of one task: as JSON, or with `format=mermaid` as a Mermaid flowchart.

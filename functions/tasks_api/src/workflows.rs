@@ -10,6 +10,7 @@ use stepwell::{
     core::{
         backoff::Backoff,
         plan::{Compensate, Deadline, Plan, StepPlan},
+        record::TaskRecord,
     },
 };
 
@@ -143,14 +144,25 @@ pub(crate) async fn list() -> Result<Json<WorkflowList>, ApiError> {
     Ok(Json(WorkflowList { workflows: workflows.iter().map(WorkflowView::of).collect() }))
 }
 
-/// The time that the workflow of this id, in whatever version, gives its tasks; `None` if it gives them any time, or is not known.
-pub(crate) fn time_of(id: &str) -> Option<Duration> {
+/// The workflow of this id, in whatever version, if it is known.
+fn known(id: &str) -> Option<&'static Workflow> {
     let (name, _) = id.split_once('@')?;
     let is_named = |workflow: &&Workflow| {
         let known = workflow.id();
         name.split_once('/') == Some((known.namespace.as_str(), known.name.as_str()))
     };
-    let workflow = WORKFLOWS.as_ref().ok()?.iter().find(is_named)?;
-    let Deadline { complete_within_seconds, .. } = workflow.plan().deadline()?;
+    WORKFLOWS.as_ref().ok()?.iter().find(is_named)
+}
+
+/// The time that the workflow of this id, in whatever version, gives its tasks; `None` if it gives them any time, or is not known.
+pub(crate) fn time_of(id: &str) -> Option<Duration> {
+    let Deadline { complete_within_seconds, .. } = known(id)?.plan().deadline()?;
     Some(Duration::from_secs((*complete_within_seconds).into()))
+}
+
+/// The number of values in its context that a task is found by.
+pub(crate) fn values_found_by(task: &TaskRecord) -> usize {
+    let keys = known(&task.workflow).map(Workflow::search_keys);
+    let context = serde_json::from_str(&task.context).unwrap_or_default();
+    keys.map_or(0, |keys| keys.values(&context).len())
 }

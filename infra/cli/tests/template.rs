@@ -67,6 +67,28 @@ fn every_function_makes_its_metrics_in_the_namespace_of_the_stack() {
     }
 }
 
+/// One parameter turns all of it on. Otherwise there is no layer, and a function makes no span.
+#[test]
+fn every_function_has_the_collector_of_spans_where_one_is_named() {
+    let template = template();
+    let only_if = |condition: &str, value: Value| json!({"Fn::If": [condition, value, {"Ref": "AWS::NoValue"}]});
+    for (id, function) in of_kind(&template, "AWS::Lambda::Function") {
+        let properties = &function["Properties"];
+        let variable = |name: &str| &properties["Environment"]["Variables"][name];
+        assert_eq!(properties["Layers"], only_if("SpansAreCollected", json!([{"Ref": "CollectorLayer"}])), "{id}");
+        let endpoint = only_if("SpansAreCollected", json!("http://127.0.0.1:4318"));
+        assert_eq!(variable("OTEL_EXPORTER_OTLP_ENDPOINT"), &endpoint, "{id}");
+        let config = only_if("SpansAreCollected", json!({"Ref": "CollectorConfig"}));
+        assert_eq!(variable("OPENTELEMETRY_COLLECTOR_CONFIG_URI"), &config, "{id}");
+        let role = &template.value()["Resources"][properties["Role"]["Fn::GetAtt"][0].as_str().unwrap()]["Properties"];
+        assert_eq!(
+            role["ManagedPolicyArns"],
+            only_if("CollectorHasRights", json!([{"Ref": "CollectorPolicy"}])),
+            "{id}"
+        );
+    }
+}
+
 #[test]
 fn failed_scheduled_run_is_not_repeated_and_a_missing_one_is_alarmed() {
     let template = template();

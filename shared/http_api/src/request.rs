@@ -6,7 +6,7 @@ use axum::{
     http::{HeaderMap, HeaderName, request::Parts},
 };
 use std::{convert::Infallible, net::IpAddr};
-use stepwell::{CorrelationId, IdempotencyKey, NotAKey};
+use stepwell::{CorrelationId, IdempotencyKey, NotAKey, core::trace_parent::TraceParent};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -18,17 +18,15 @@ pub struct RequestId(pub String);
 pub(crate) const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
 
 /// The name that a request's caller has for what it does: the header `X-Correlation-ID`, or else the id of the trace that the header `traceparent`
-/// names (W3C Trace Context: `00-`, 32 hexadecimal digits, and more). What is no such name counts as none, because a proxy in between may have
-/// written it, and a purchase must not fail for that.
+/// names, with the trace itself if there is one. What is no such header counts as none, because a proxy in between may have written it, and a
+/// purchase must not fail for that.
 pub(crate) fn named(headers: &HeaderMap) -> Option<CorrelationId> {
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    let traced = || {
-        let trace = text(TRACEPARENT)?.split('-').nth(1)?;
-        let is_trace = trace.len() == 32 && trace.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        // All zeros is no trace.
-        (is_trace && trace.bytes().any(|byte| byte != b'0')).then_some(trace)
-    };
-    text(CORRELATION_ID).and_then(CorrelationId::new).or_else(|| traced().and_then(CorrelationId::new))
+    let trace: Option<TraceParent> = text(TRACEPARENT).and_then(|text| text.parse().ok());
+    match text(CORRELATION_ID).and_then(CorrelationId::new) {
+        Some(named) => Some(named.within(trace)),
+        None => trace.map(CorrelationId::of_trace),
+    }
 }
 
 /// What a request and all that follows from it is called in the log: as its caller names it, or else the request's id.

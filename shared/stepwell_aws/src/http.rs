@@ -4,6 +4,7 @@ mod task_keys;
 
 pub use task_keys::task_keys_from_env;
 
+use crate::serve::{export_spans, invocation};
 use axum::{
     Router,
     extract::Request,
@@ -100,7 +101,16 @@ fn invalid_event(event: &str, error: &serde_json::Error) -> InvalidEvent {
 /// # Errors
 /// The runtime API does not answer.
 pub async fn serve(router: Router) -> Result<(), lambda_http::Error> {
-    lambda_runtime::run(service(router)).await
+    // The answer leaves with the invocation's end, after which Lambda may stop the process.
+    let exporting = from_fn(async |request: Request, next: Next| {
+        let invocation = request.lambda_context_ref().map(invocation);
+        let response = next.run(request).await;
+        if let Some(invocation) = invocation {
+            export_spans(&invocation).await;
+        }
+        response
+    });
+    lambda_runtime::run(service(router.layer(exporting))).await
 }
 
 /// Adds the event's request id, caller and query to the request, in types that do not depend on Lambda.

@@ -8,7 +8,10 @@ use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMe
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use stepwell::{
     Runtime, Step, System, Timestamp,
     core::message::StepQueue,
@@ -22,7 +25,12 @@ use stepwell::{
         worker::{Invocation, Worker},
     },
 };
-use tracing_subscriber::{filter::Targets, layer::SubscriberExt};
+use telemetry::Traces;
+use tracing_subscriber::{
+    Layer,
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt,
+};
 
 /// Serves a step: handles batches of messages from its queue until Lambda ends the process. `workflow` and `name` are
 /// the names in the workflow file. The environment variable `STEPWELL_WAITS_ON` has the service that the step waits on, if the
@@ -37,10 +45,10 @@ pub async fn serve(workflow: &str, name: &str, step: impl Step) -> Result<(), Se
     let breaker = waits_on.map(|service| Arc::new(ServiceBreaker::new(service)));
     let worker = Worker::new(StepQueue::new(workflow, name), step, table, queue, System).guarded_by(breaker);
     let worker = &worker;
-    lambda_runtime::run(service_fn(async |event: LambdaEvent<SqsEvent>| {
+    run(async |event: LambdaEvent<SqsEvent>| {
         let (batch, context) = event.into_parts();
         Ok::<_, ServeError>(keep(worker.handle(&received(batch), &invocation(&context)).await))
-    }))
+    })
     .await
 }
 
@@ -60,7 +68,7 @@ pub async fn serve_watchdog() -> Result<(), ServeError> {
     let bulks = BulkRunner::new(table.clone(), queue.clone(), System);
     let watchdog = Watchdog::new(table, queue, System);
     let (watchdog, bulks) = (&watchdog, &bulks);
-    lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
+    run(async |event: LambdaEvent<Value>| {
         let time = invocation(&event.context).time_left(&System).saturating_sub(WATCHDOG_RESERVE);
         let budget = RunBudget { until: System.now() + time, tasks: usize::MAX };
         let inspections = async {
@@ -79,7 +87,7 @@ pub async fn serve_watchdog() -> Result<(), ServeError> {
             Err(error) => tracing::error!(%error, "the bulk actions cannot be listed"),
         }
         report
-    }))
+    })
     .await
 }
 
@@ -93,11 +101,11 @@ pub async fn serve_timer_feeder() -> Result<(), ServeError> {
     let (table, queue) = ports_from_env(&aws_config().await)?;
     let feeder = TimerFeeder::new(table, queue, System);
     let feeder = &feeder;
-    lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
+    run(async |event: LambdaEvent<Value>| {
         let time = invocation(&event.context).time_left(&System).saturating_sub(WATCHDOG_RESERVE);
         let report = feeder.run(RunBudget { until: System.now() + time, tasks: usize::MAX }).await?;
         Ok::<_, ServeError>(report)
-    }))
+    })
     .await
 }
 
@@ -110,9 +118,9 @@ pub async fn serve_dead_letters() -> Result<(), ServeError> {
     let (table, queue) = ports_from_env(&aws_config().await)?;
     let dead_letters = DeadLetters::new(table, queue, System);
     let dead_letters = &dead_letters;
-    lambda_runtime::run(service_fn(async |event: LambdaEvent<SqsEvent>| {
+    run(async |event: LambdaEvent<SqsEvent>| {
         Ok::<_, ServeError>(keep(dead_letters.handle(&received(event.payload)).await))
-    }))
+    })
     .await
 }
 
@@ -128,12 +136,43 @@ where
 {
     init_logging();
     let handle = &handle;
-    lambda_runtime::run(service_fn(async |event: LambdaEvent<I>| {
+    run(async |event: LambdaEvent<I>| {
         let time = invocation(&event.context).time_left(&System).saturating_sub(WATCHDOG_RESERVE);
         handle(event.payload, System.now() + time).await
+    })
+    .await
+}
+
+/// Runs a function until Lambda ends the process. Its spans are exported before each answer, because after it Lambda may stop the process for
+/// hours.
+async fn run<E, O>(handle: impl AsyncFn(LambdaEvent<E>) -> Result<O, ServeError>) -> Result<(), ServeError>
+where
+    E: DeserializeOwned,
+    O: Serialize,
+{
+    let handle = &handle;
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<E>| {
+        let invocation = invocation(&event.context);
+        // Boxed, because the layout of the whole would be too deep for the compiler.
+        let answer = Box::pin(handle(event)).await;
+        export_spans(&invocation).await;
+        answer
     }))
     .await
 }
+
+/// The time before an invocation's deadline in which nothing is exported: the answer leaves then.
+const NO_EXPORT: Duration = Duration::from_millis(200);
+
+/// Exports the spans that were made so far, if there is a receiver and the invocation has time until its deadline.
+pub(crate) async fn export_spans(invocation: &Invocation) {
+    if let Some(traces) = TRACES.get() {
+        traces.export(invocation.time_left(&System).saturating_sub(NO_EXPORT)).await;
+    }
+}
+
+/// The spans of this process; not set where nobody wants any.
+static TRACES: OnceLock<Traces> = OnceLock::new();
 
 /// Converts a batch of SQS messages to the engine's type.
 pub(crate) fn received(batch: SqsEvent) -> Vec<Received> {
@@ -167,7 +206,7 @@ fn keep(ids: Vec<String>) -> SqsBatchResponse {
     response
 }
 
-fn invocation(context: &lambda_runtime::Context) -> Invocation {
+pub(crate) fn invocation(context: &lambda_runtime::Context) -> Invocation {
     let deadline = Timestamp::from_millis(i64::try_from(context.deadline).unwrap_or(i64::MAX));
     Invocation::new(context.request_id.clone(), deadline, System.now())
 }
@@ -175,16 +214,24 @@ fn invocation(context: &lambda_runtime::Context) -> Invocation {
 /// Initialises logging: JSON lines on standard output, which CloudWatch collects. [`telemetry`] says what a line
 /// has. Lambda's request id, which the audit trail keeps for each attempt, is its `requestId`. `RUST_LOG` sets the level for all
 /// modules (`info`) or by module (`warn,stepwell=debug`); the default is `info`. `STEPWELL_METRICS` is the namespace of the metrics that CloudWatch
-/// makes of the lines; without it there are none.
+/// makes of the lines; without it there are none. [`Traces::from_env`] says where spans are sent.
 pub fn init_logging() {
     let wanted = std::env::var("RUST_LOG").unwrap_or_default();
     let targets = wanted.parse().unwrap_or_else(|_| Targets::new());
     let targets = if wanted.is_empty() { targets.with_default(tracing::Level::INFO) } else { targets };
     // It fails only if a subscriber is set already, and that one should stay.
     let namespace = std::env::var("STEPWELL_METRICS").ok().filter(|namespace| !namespace.is_empty());
-    let lines = telemetry::log_lines(std::io::stdout, namespace);
-    let _ = telemetry::start(tracing_subscriber::registry().with(targets).with(lines));
+    let lines = telemetry::log_lines(std::io::stdout, namespace).with_filter(targets);
+    let service = std::env::var("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_else(|_| "stepwell".to_owned());
+    let traces = Traces::from_env(&service);
+    let wanted = traces.as_ref().ok().and_then(Option::as_ref).map(|traces| TRACES.get_or_init(|| traces.clone()));
+    let spans = wanted.map(|traces| telemetry::spans(traces.clone()).with_filter(LevelFilter::INFO));
+    let _ = telemetry::start(tracing_subscriber::registry().with(lines).with(spans));
     tracing::info!("process started");
+    if let Err(error) = traces {
+        // Work goes on without spans.
+        tracing::error!(%error, "no spans are made");
+    }
 }
 
 #[cfg(test)]

@@ -12,11 +12,14 @@
 mod fields;
 mod metrics;
 mod panics;
+mod traces;
 
 pub use metrics::{Kind, METRICS, Metric};
+pub use traces::{EXPORT_TIME, Traces, TracesError};
 
 use fields::Fields;
 use serde::ser::{SerializeMap, Serializer};
+use serde_json::Value;
 use std::{
     io::{self, Write},
     time::UNIX_EPOCH,
@@ -112,6 +115,14 @@ impl<W: Write> Write for Redacted<W> {
     }
 }
 
+/// Makes the layer that keeps a span of each line that [makes one](Traces), until it is exported.
+pub fn spans<S>(traces: Traces) -> impl Layer<S>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    OfEvents(move |_: &'static Metadata<'static>, fields: Fields| traces.keep(&fields))
+}
+
 /// Gives each event to a function, with the fields of the spans around it. Two of these layers note the same fields in a span.
 struct OfEvents<F>(F);
 
@@ -152,6 +163,12 @@ fn line(level: &str, target: &str, mut fields: Fields) -> Result<Vec<u8>, serde_
     // Writing to a String cannot fail.
     let _ = SystemTime.format_time(&mut Writer::new(&mut time));
     let message = fields.take("message");
+    // The whole header is for the spans. Whoever looks for the lines of a trace has its id.
+    let header = fields.take("traceparent");
+    let trace = header.as_ref().and_then(Value::as_str).and_then(|header| header.split('-').nth(1));
+    if let Some(trace) = trace.filter(|trace| fields.text("correlation_id") != Some(trace)) {
+        fields.add("trace_id", || trace.into());
+    }
     let mut serializer = serde_json::Serializer::new(Vec::new());
     let mut line = serializer.serialize_map(None)?;
     line.serialize_entry("timestamp", &time)?;

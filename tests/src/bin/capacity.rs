@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "the report is this command's output")]
 #![allow(clippy::expect_used, reason = "the workflow file and the prices are part of the program, and tests read them")]
 
+use cloud_prices::Prices;
 use clap::Parser;
 use rust_decimal::{Decimal, RoundingStrategy::MidpointAwayFromZero, prelude::ToPrimitive};
 use std::process::ExitCode;
@@ -11,7 +12,6 @@ use stepwell::{
     runtime::watchdog::CONCURRENCY,
 };
 use stepwell_aws::WATCHDOG_RESERVE;
-use stepwell_cli::cost::Prices;
 use stepwell_tests::{
     capacity::{
         Used,

@@ -1,8 +1,8 @@
 //! What was used, in US dollars: by the prices of `stepwell cost`, exact.
 
 use super::Used;
+use cloud_prices::Prices;
 use rust_decimal::Decimal;
-use stepwell_cli::cost::Prices;
 
 /// What was used, by service.
 pub fn bill(used: &Used, prices: &Prices, log_bytes: u64) -> Vec<(&'static str, Decimal)> {

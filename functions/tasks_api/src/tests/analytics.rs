@@ -73,3 +73,30 @@ async fn task_of_a_newer_version_is_left_out_and_counted() {
     let figures = api.get("/analytics").await.body();
     assert_eq!((&figures["tasks"], &figures["left_out"]), (&json!(1), &json!(1)), "{figures}");
 }
+
+/// The units are those that the metered engine counts, see `core::usage`; here they have their price.
+#[tokio::test(start_paused = true)]
+async fn task_says_what_it_has_cost_and_figures_what_one_costs() {
+    let api = Api::new();
+    let done = api.started().await;
+    api.0.run(done).await.unwrap();
+    let cost = api.get(&format!("/tasks/{done}")).await.body()["cost"].clone();
+    // 12 at 0.625, 3 at 0.125, 6 at 0.4 and 3 at 0.2 millionths of a dollar.
+    let expected = json!({
+        "write_units": 12, "read_units": 3.0, "sqs_requests": 6, "invocations": 3, "run_ms": 0, "dollars": "0.000010875",
+    });
+    assert_eq!(cost, expected);
+
+    api.0.fail("pay", [StepFault::Error(retryable("BANK_BUSY", ""))]);
+    let retried = api.started().await;
+    api.0.run(retried).await.unwrap();
+    let dearer = api.get(&format!("/tasks/{retried}")).await.body()["cost"].clone();
+    // Two writes, a read, a message that is hidden and received again, and an invocation more.
+    assert_eq!(
+        (&dearer["write_units"], &dearer["read_units"], &dearer["sqs_requests"]),
+        (&json!(14), &json!(4.0), &json!(8))
+    );
+    assert_eq!(dearer["dollars"], "0.00001325");
+    // Half of both, rounded to nine digits.
+    assert_eq!(api.get("/analytics").await.body()["dollars_per_task"], json!({"tests/test": "0.000012063"}));
+}

@@ -11,10 +11,11 @@ use crate::{
     results,
     settings::DEFAULT_MEMORY_MB,
 };
+use cloud_prices::Prices;
 use clap::Args;
 use count::Count;
 use rust_decimal::{Decimal, RoundingStrategy};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Serialize;
 use std::{
     fmt::Write,
     path::{Path, PathBuf},
@@ -68,67 +69,6 @@ pub struct CostOptions {
     /// Print JSON; amounts are texts, in US dollars
     #[arg(long)]
     pub json: bool,
-}
-
-/// The prices that all figures in dollars rest on.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Prices {
-    /// The region.
-    pub region: String,
-    /// The month.
-    pub as_of: String,
-    /// What is paid by the million.
-    pub per_million: PerMillion,
-    /// What is paid one by one.
-    pub each: Each,
-}
-
-/// US dollars for a million.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct PerMillion {
-    #[serde(deserialize_with = "exact")]
-    pub dynamodb_write_units: Decimal,
-    #[serde(deserialize_with = "exact")]
-    pub dynamodb_read_units: Decimal,
-    #[serde(deserialize_with = "exact")]
-    pub sqs_requests: Decimal,
-    #[serde(deserialize_with = "exact")]
-    pub lambda_requests: Decimal,
-    #[serde(deserialize_with = "exact")]
-    pub http_api_requests: Decimal,
-    #[serde(deserialize_with = "exact")]
-    pub state_transitions: Decimal,
-}
-
-/// US dollars for one.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Each {
-    /// A GB-second of a function.
-    #[serde(deserialize_with = "exact")]
-    pub lambda_gb_second: Decimal,
-    /// 1,000,000,000 bytes of log.
-    #[serde(deserialize_with = "exact")]
-    pub log_gb: Decimal,
-}
-
-impl Prices {
-    /// The prices of `prices.toml`.
-    ///
-    /// # Errors
-    /// A price is no decimal, or a name is wrong.
-    pub fn read() -> Result<Self, Finding> {
-        toml::from_str(include_str!("prices.toml")).map_err(|error| {
-            Finding::new("infra/cli/src/cost/prices.toml", error.to_string(), "Write each price as a decimal in quotes")
-        })
-    }
-}
-
-fn exact<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Decimal, D::Error> {
-    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
 }
 
 /// One row of the table: an amount in US dollars for each of [`MEMORY_MB`].
@@ -185,7 +125,9 @@ pub fn cost(project: &Project, options: &CostOptions) -> Result<Cost, Findings> 
     let count = count::count(workflow, bytes, read_besides).map_err(|error| {
         Finding::new(&options.file, format!("does not run in memory: {error}"), "Run `cargo stepwell check`")
     })?;
-    let prices = Prices::read()?;
+    let prices = Prices::read().map_err(|error| {
+        Finding::new("shared/cloud_prices/src/prices.yaml", error.to_string(), "Write each price as a decimal in quotes")
+    })?;
     Ok(Pricing { prices: &prices, count: &count, options }.cost(name))
 }
 

@@ -34,6 +34,9 @@ struct Analytics {
     started: Option<Times>,
     started_per_minute: Option<f64>,
     workflows: Vec<Workflow>,
+    /// Empty from an API of an older version.
+    #[serde(default)]
+    dollars_per_task: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -109,7 +112,11 @@ impl Display for Analytics {
             write!(f, "; left out, because this version cannot read them: {}", self.left_out)?;
         }
         f.write_str("\n")?;
-        self.workflows.iter().try_for_each(|workflow| workflow.fmt(f))
+        self.workflows.iter().try_for_each(|workflow| {
+            workflow.fmt(f)?;
+            let cost = self.dollars_per_task.get(&workflow.workflow);
+            cost.map_or(Ok(()), |dollars| writeln!(f, "a task costs {dollars} US dollars on AWS, on average"))
+        })
     }
 }
 

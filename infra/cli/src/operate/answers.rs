@@ -52,6 +52,18 @@ pub(super) struct Task {
     pub(super) compensations: Vec<Step>,
     pub(super) actions: Vec<Action>,
     pub(super) newer_format: Option<NewerFormat>,
+    /// None from an API of an older version.
+    pub(super) cost: Option<Cost>,
+}
+
+/// What a task has cost.
+#[derive(Deserialize)]
+pub(super) struct Cost {
+    pub(super) write_units: u64,
+    pub(super) read_units: f64,
+    pub(super) sqs_requests: u64,
+    pub(super) invocations: u64,
+    pub(super) dollars: String,
 }
 
 /// An optional step that failed for good.

@@ -1,7 +1,7 @@
 //! The texts for people.
 
 use super::answers::{
-    Attempt, Bulk, Counted, Graph, Health, ListedStep, ListedTask, Node, PlannedStep, Step, StepError, Task,
+    Attempt, Bulk, Cost, Counted, Graph, Health, ListedStep, ListedTask, Node, PlannedStep, Step, StepError, Task,
     TaskResult, Workflow, Workflows,
 };
 use std::fmt::{self, Display, Formatter};
@@ -50,6 +50,13 @@ impl Display for Task {
             writeln!(
                 f,
                 "newer      a newer version wrote it, in format {written}: a version that reads {needs} may act on it"
+            )?;
+        }
+        if let Some(Cost { write_units, read_units, sqs_requests, invocations, dollars }) = &self.cost {
+            writeln!(
+                f,
+                "cost       {dollars} US dollars on AWS: {write_units} write units, {read_units} read units, {sqs_requests} SQS requests, \
+                 {invocations} invocations"
             )?;
         }
         for warning in &self.warnings {

@@ -33,6 +33,7 @@ mod many;
 mod measure;
 mod metrics;
 mod step;
+mod traces;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_checkout_local");
 

@@ -11,6 +11,7 @@ use crate::core::{
     timeline::{What, timeline},
     timestamp::Timestamp,
     trail::LOST,
+    usage::Usage,
 };
 use serde::{Serialize, Serializer};
 use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
@@ -33,6 +34,7 @@ struct Workflow {
     statuses: BTreeMap<&'static str, u32>,
     ended: u32,
     durations: Vec<(Duration, TaskId)>,
+    usage: Usage,
     /// In the order in which they were met, which is that of a plan.
     steps: Vec<(String, Step)>,
 }
@@ -96,6 +98,9 @@ pub struct WorkflowFigures {
     pub slowest: Vec<Slow>,
     /// The steps in the order of the plan, and then the compensations.
     pub steps: Vec<StepFigures>,
+    /// What all of its tasks have used. Whoever shows the figures prices it.
+    #[serde(skip)]
+    pub usage: Usage,
 }
 
 /// A slow task.
@@ -174,8 +179,8 @@ impl Spread {
 }
 
 impl Sample {
-    /// Adds a task.
-    pub fn add(&mut self, snapshot: &TaskSnapshot) {
+    /// Adds a task that has used so much.
+    pub fn add(&mut self, snapshot: &TaskSnapshot, used: Usage) {
         let (task, status) = (&snapshot.task, snapshot.status());
         self.tasks += 1;
         let started = task.created_at;
@@ -183,6 +188,7 @@ impl Sample {
             Some(self.times.map_or((started, started), |(first, last)| (first.min(started), last.max(started))));
         let name = task.workflow.split_once('@').map_or(&*task.workflow, |(name, _)| name);
         let workflow = self.workflows.entry(name.to_owned()).or_default();
+        workflow.usage += used;
         *workflow.statuses.entry(status.as_str()).or_default() += 1;
         if let Some(ended) = task.finished_at.filter(|_| !task.state.is_compensating()) {
             workflow.ended += 1;
@@ -280,6 +286,7 @@ impl Workflow {
             slowest: slowest.collect(),
             duration_ms: Spread::of(self.durations.into_iter().map(|(duration, _)| duration).collect()),
             statuses: self.statuses,
+            usage: self.usage,
             steps: self.steps.into_iter().map(|(name, step)| step.figures(name)).collect(),
         }
     }
@@ -324,7 +331,7 @@ mod tests {
         late.steps[0].state = StepState::Error;
         late.steps[0].error = Some(Failure { code: "DEADLINE_EXCEEDED".to_owned(), message: String::new() });
         let mut sample = Sample::default();
-        sample.add(&late);
+        sample.add(&late, Usage::default());
         let figures = sample.figures(false);
         let step = &figures.workflows[0].steps[0];
         assert_eq!((step.tasks, step.attempts, step.failed, step.wait_ms.count), (0, 0, 1, 0));

@@ -114,6 +114,8 @@ struct TaskItem {
     refusals: Vec<Refusal>,
     #[serde(default)]
     correlation_id: Option<String>,
+    #[serde(default)]
+    traceparent: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -189,7 +191,10 @@ impl TaskRecord {
             deadline_from: stored.deadline_from,
             actions: stored.actions,
             refusals: stored.refusals,
-            correlation_id: stored.correlation_id.and_then(CorrelationId::new),
+            correlation_id: stored
+                .correlation_id
+                .and_then(CorrelationId::new)
+                .map(|id| id.within(stored.traceparent.and_then(|trace| trace.parse().ok()))),
             newer: None,
         })
     }

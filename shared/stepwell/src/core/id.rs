@@ -1,6 +1,6 @@
 //! Task ids and idempotency keys.
 
-use crate::core::{hex::hex, timestamp::Timestamp};
+use crate::core::{hex::hex, timestamp::Timestamp, trace_parent::TraceParent};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{fmt, str::FromStr};
@@ -116,7 +116,10 @@ pub struct BulkPage {
 
 /// The caller's name for what it does, under which its own logs and those of a task are found together. It has no meaning for the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CorrelationId(String);
+pub struct CorrelationId {
+    text: String,
+    trace: Option<TraceParent>,
+}
 
 impl CorrelationId {
     /// The maximum length, in characters. A task keeps the id, and is to stay below 1 KB.
@@ -126,12 +129,28 @@ impl CorrelationId {
     pub fn new(text: impl Into<String>) -> Option<Self> {
         let text: String = text.into();
         let fits = (1..=Self::MAX_LENGTH).contains(&text.len()) && text.chars().all(|c| c.is_ascii_graphic());
-        fits.then_some(Self(text))
+        fits.then_some(Self { text, trace: None })
+    }
+
+    /// The name of what has none but its trace: the trace's id.
+    pub fn of_trace(trace: TraceParent) -> Self {
+        Self { text: trace.trace_id().to_owned(), trace: Some(trace) }
+    }
+
+    /// Adds the trace that the spans of what is called so belong to.
+    #[must_use]
+    pub fn within(self, trace: Option<TraceParent>) -> Self {
+        Self { trace, ..self }
     }
 
     /// The id as the caller wrote it.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// The caller's place in its trace, if it told that.
+    pub const fn trace(&self) -> Option<&TraceParent> {
+        self.trace.as_ref()
     }
 }
 

@@ -70,6 +70,8 @@ pub mod attribute {
     pub const REFUSALS: &str = "refusals";
     /// Of a task: its caller's name for what it does.
     pub const CORRELATION_ID: &str = "correlation_id";
+    /// Of a task: the header with which its caller said to which trace it belongs.
+    pub const TRACEPARENT: &str = "traceparent";
     /// Of a task, or of a step with a timer: its partition and shard in the index.
     pub const STATUS_SHARD: &str = "status_shard";
     /// Of a task, or of a step with a timer: its time in the index, as RFC 3339.

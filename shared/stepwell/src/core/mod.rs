@@ -10,6 +10,7 @@
 //! * [`filter`] says which tasks a list shows, and [`bulk`] how an action on all of them is kept.
 //! * [`timeline`] and [`graph`] show a task: what happened when and why, and its steps as a picture.
 //! * [`analytics`] makes figures of many tasks: how they end, and how long their steps run and wait.
+//! * [`usage`] is what a task has used of AWS.
 //! * [`search`] is how tasks are found by values such as an order number.
 //! * [`codes`] lists the error codes.
 //!
@@ -52,6 +53,8 @@ mod tests;
 pub mod timeline;
 pub mod timer;
 pub mod timestamp;
+pub mod trace_parent;
 pub mod trail;
 pub mod transition;
+pub mod usage;
 pub mod workflow;

@@ -16,7 +16,7 @@ use super::{
     transition::{Answer, Applied, Change, Condition, Effect, Transition, Write},
 };
 use crate::core::{
-    id::TaskId,
+    id::{CorrelationId, TaskId},
     plan::{Plan, StepPlan, is_chain},
     state::{End, StepEvent, StepState, TaskEvent, TaskState},
     timestamp::Timestamp,
@@ -77,10 +77,18 @@ fn creation(
         millis(attribute::CREATED_AT, task.created_at),
         Change::Set(attribute::EXPIRES_AT, (task.created_at + RETENTION).as_seconds().into()),
     ];
-    let correlation = task.correlation_id.as_ref().map(|id| Change::Set(attribute::CORRELATION_ID, id.as_str().into()));
+    let called = task.correlation_id.as_ref();
+    let called = [
+        called.map(|id| Change::Set(attribute::CORRELATION_ID, id.as_str().into())),
+        called.and_then(CorrelationId::trace).map(|trace| Change::Set(attribute::TRACEPARENT, trace.as_str().into())),
+    ];
     let listed = listed(task.id, IndexPartition::ended(state), listed_at);
-    let attributes =
-        attributes.into_iter().chain(correlation).chain(more).chain(listed).chain(stamp(task.plan.format()));
+    let attributes = attributes
+        .into_iter()
+        .chain(called.into_iter().flatten())
+        .chain(more)
+        .chain(listed)
+        .chain(stamp(task.plan.format()));
     attributes.for_each(|change| change.apply(&mut item));
     Write::new(Key::Task(task.id), Condition::NoItem, Effect::Create(item))
 }

@@ -16,6 +16,7 @@ mod messages;
 mod optional;
 mod shapes;
 mod starts;
+mod usage;
 mod workflows;
 
 use serde_json::{Value, json};

@@ -14,7 +14,7 @@ use stepwell_local::{BackUpError, FileError, OpenError, http::SecretError};
 pub(crate) const EXIT_CODES: &str = "Exit codes:
   0    stopped as asked, or all checkouts of the demo went as they should
   1    a checkout of the demo went otherwise, a step by hand failed, or another error
-  2    an option that does not exist or is wrong
+  2    an option or an environment variable that does not exist or is wrong
   3    the data is in use by another process
   4    a file is a database, but not one of Stepwell
   5    a file was written by a newer version

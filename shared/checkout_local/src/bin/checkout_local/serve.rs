@@ -15,9 +15,10 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
+    time::Duration,
 };
 use stepwell_local::http::Metrics;
-use telemetry::Metric;
+use telemetry::{EXPORT_TIME, Metric, Traces};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
@@ -74,7 +75,8 @@ pub(crate) enum Log {
 /// See [`Failure`].
 pub(crate) async fn serve(options: Options) -> Result<(), Failure> {
     let metrics = Metrics::new().map_err(other)?;
-    init_logging(options.log, Level::INFO, Some(&metrics));
+    let traces = Traces::from_env("checkout_local").map_err(|error| Failure::Option(error.to_string()))?;
+    init_logging(options.log, Level::INFO, Some(&metrics), traces.as_ref());
     let stop = until_a_signal()?;
     let settings = Settings {
         data: options.data,
@@ -96,9 +98,35 @@ pub(crate) async fn serve(options: Options) -> Result<(), Failure> {
     say(format_args!("data       {}", settings.data.display()))?;
     say("Ctrl-C stops it.")?;
     tracing::info!("process started");
-    server.run(stop).await?;
+    exporting(traces.as_ref(), server.run(stop)).await?;
     say("stopped")
 }
+
+/// Does the work, exports the spans that it makes each second, and those of its end.
+async fn exporting<O>(traces: Option<&Traces>, work: impl Future<Output = O>) -> O {
+    let Some(traces) = traces else { return work.await };
+    let (at_work, mut end) = oneshot::channel::<()>();
+    let work = async {
+        let done = work.await;
+        drop(at_work);
+        done
+    };
+    let exports = async {
+        let mut is_over = false;
+        while !is_over {
+            is_over = tokio::select! {
+                _ = &mut end => true,
+                () = tokio::time::sleep(EXPORT_PAUSE) => false,
+            };
+            traces.export(EXPORT_TIME).await;
+        }
+        traces.export_last().await;
+    };
+    tokio::join!(work, exports).0
+}
+
+/// The pause between two exports of spans.
+const EXPORT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Returns a future that is done at the first SIGTERM or SIGINT. The second one ends the process.
 ///
@@ -143,9 +171,9 @@ async fn stop_at_a_signal((mut terminate, mut interrupt): (Signal, Signal), stop
     process::exit(128 + second.as_raw_value());
 }
 
-/// Logs to stderr. `level` counts unless the variable `RUST_LOG` says otherwise. The metrics are made of what is logged at the level info, whether it
-/// is written or not.
-pub(crate) fn init_logging(log: Log, level: Level, metrics: Option<&Metrics>) {
+/// Logs to stderr. `level` counts unless the variable `RUST_LOG` says otherwise. Metrics and spans are made of what is logged at the level info,
+/// whether it is written or not.
+pub(crate) fn init_logging(log: Log, level: Level, metrics: Option<&Metrics>, traces: Option<&Traces>) {
     let wanted = std::env::var("RUST_LOG").unwrap_or_default();
     let targets = wanted.parse().unwrap_or_else(|_| Targets::new());
     let targets = if wanted.is_empty() { targets.with_default(level) } else { targets };
@@ -153,7 +181,8 @@ pub(crate) fn init_logging(log: Log, level: Level, metrics: Option<&Metrics>) {
         let record = move |metric: &'static Metric, series: &[&str], value| metrics.record(metric, series, value);
         telemetry::samples(record).with_filter(LevelFilter::INFO)
     });
-    let registry = tracing_subscriber::registry().with(samples);
+    let spans = traces.cloned().map(|traces| telemetry::spans(traces).with_filter(LevelFilter::INFO));
+    let registry = tracing_subscriber::registry().with(samples).with(spans);
     // It fails only if there is a log already, and that one should stay.
     let _ = match log {
         Log::Json => telemetry::start(registry.with(telemetry::log_lines(std::io::stderr, None).with_filter(targets))),

@@ -6,6 +6,7 @@ use crate::{
         analytics::{Analytics, Sample},
         filter::Filter,
         snapshot::TaskSnapshot,
+        usage::Usage,
     },
     ports::{Queue, Runtime, Store, TableError},
 };
@@ -21,12 +22,17 @@ const AT_ONCE: usize = 16;
 const PAGES: usize = 5;
 
 impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
-    /// The figures of the newest tasks that match, of at most so many. Where few match, it looks through the newest 5,000 tasks only. A task
-    /// that cannot be read is logged and left out.
+    /// The figures of the newest tasks that match, of at most so many, each of which has used what `usage` says. Where few match, it looks through the
+    /// newest 5,000 tasks only. A task that cannot be read is logged and left out.
     ///
     /// # Errors
     /// The store failed.
-    pub async fn analytics(&self, filter: &Filter, most: usize) -> Result<Analytics, TableError> {
+    pub async fn analytics(
+        &self,
+        filter: &Filter,
+        most: usize,
+        usage: impl Fn(&TaskSnapshot) -> Usage,
+    ) -> Result<Analytics, TableError> {
         let (mut tasks, mut before) = (Vec::new(), None);
         for page in 0..PAGES {
             let left = most.saturating_sub(tasks.len());
@@ -42,7 +48,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             match snapshot {
                 Ok(Some(snapshot)) if snapshot.newer().is_some() => sample.leave_out(),
                 // One that was ruled out has never started.
-                Ok(Some(snapshot)) if !snapshot.task.never_starts() => sample.add(&snapshot),
+                Ok(Some(snapshot)) if !snapshot.task.never_starts() => sample.add(&snapshot, usage(&snapshot)),
                 Ok(_) => {}
                 Err(TableError::Unreadable(error)) => {
                     tracing::error!(%error, "an unreadable task is left out");

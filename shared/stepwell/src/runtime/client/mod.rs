@@ -31,6 +31,7 @@ use crate::{
         state::StepState,
         task,
         timestamp::Timestamp,
+        trace_parent::TraceParent,
         workflow::{Violation, Workflow},
     },
     ports::{Queue, Runtime, Store, TableError},
@@ -324,7 +325,15 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         let settlement = settlement.found_by(found_by);
         let (followed, already_there) = match self.engine.settle(task_id, &workflow_name, settlement).await {
             Ok(Some(followed)) => {
-                tracing::info!(workflow = workflow_name, %task_id, "task started");
+                let called = new.correlation_id.as_ref();
+                tracing::info!(
+                    workflow = workflow_name,
+                    %task_id,
+                    correlation_id = called.map(CorrelationId::as_str),
+                    traceparent = called.and_then(CorrelationId::trace).map(TraceParent::as_str),
+                    start_seconds = self.engine.now().since(created_at).as_secs_f64(),
+                    "task started"
+                );
                 (followed.map(drop), false)
             }
             Ok(None) => match self.engine.snapshot(task_id).await {

@@ -99,7 +99,9 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
         let (claim, loaded) = tokio::join!(engine.apply(&claim), engine.load(message.task_id, &steps));
         let task = loaded.as_ref().ok().and_then(|loaded| loaded.task.as_ref());
         if let Some(id) = task.and_then(|task| task.correlation_id.as_ref()) {
-            tracing::Span::current().record("correlation_id", id.as_str());
+            let span = tracing::Span::current();
+            span.record("correlation_id", id.as_str());
+            id.trace().map(|trace| span.record("traceparent", trace.as_str()));
         }
         let mut claim = Claim::read(&request, claim?)?;
         if let Claim::Refused(found) = &claim
@@ -387,7 +389,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
     }
 
     /// Logs the outcome of an attempt, in one line. Metrics are made of its seconds: those that the message waited in its queue, if it did not
-    /// wait for a time, those that the attempt took, and those until the next attempt.
+    /// wait for a time, those that the attempt took, those until its outcome and all that follows from it was written and sent, and those until the next attempt.
     fn log(&self, lease: &Lease, ended: &AttemptRecord, state: StepState) {
         let finished_at = ended.finished_at.unwrap_or(lease.started_at);
         let error = ended.error.as_ref();
@@ -395,6 +397,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
             %state,
             queued_seconds = backlog::waited(self.message, lease.started_at).map(|waited| waited.as_secs_f64()),
             attempt_seconds = finished_at.since(lease.started_at).as_secs_f64(),
+            settle_seconds = self.now().since(finished_at).as_secs_f64(),
             code = error.map(|error| error.code.as_str()),
             error = error.map(|error| error.message.as_str()),
             next_retry_at = ended.next_retry_at.map(|at| at.to_string()),

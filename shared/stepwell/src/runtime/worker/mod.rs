@@ -120,6 +120,7 @@ impl<S: Step, T: Store, Q: Queue, A: Runtime> Worker<S, T, Q, A> {
             message_id = message.id,
             task_id = Empty,
             correlation_id = Empty,
+            traceparent = Empty,
             attempt = Empty
         )
     }

@@ -1,0 +1,77 @@
+//! What a task has used, by its records, is what the metered engine has really used.
+
+use super::*;
+use stepwell::{
+    IdempotencyKey,
+    core::usage::Usage,
+    permanent, retryable,
+    testing::{Meter, Returns, StepFault},
+};
+use test_case::test_case;
+
+const CHAIN: &str = "
+    name: chain
+    namespace_name: test
+    search: {email: /email, number: {step: order, at: /number}}
+    step_templates:
+      - { name: pay, compensation: { name: refund }, backoff: { base_seconds: 1 } }
+      - { name: order, depends_on_step: pay, compensation: { name: cancel } }
+      - { name: mail, depends_on_step: order }";
+
+/// A join, and two leaves.
+const DIAMOND: &str = "
+    name: diamond
+    namespace_name: test
+    step_templates:
+      - { name: pay }
+      - { name: left, depends_on_step: pay }
+      - { name: right, depends_on_step: pay }
+      - { name: join, depends_on_steps: [left, right] }
+      - { name: aside, depends_on_step: pay }";
+
+fn nothing(_: &Harness) {}
+
+fn busy(harness: &Harness) {
+    let error = || StepFault::Error(retryable("BUSY", "try again"));
+    harness.fail("pay", [error(), error()]);
+}
+
+fn undone_slowly(harness: &Harness) {
+    harness.fail("refund", [StepFault::Error(retryable("BUSY", "try again"))]);
+}
+
+fn fails(harness: &Harness) {
+    harness.fail("mail", [StepFault::Error(permanent("NO", "never"))]);
+}
+
+/// Write units, halves of read units, and SQS requests.
+#[test_case(CHAIN, nothing, false; "without failures")]
+#[test_case(DIAMOND, nothing, false; "with a join and two leaves")]
+#[test_case(CHAIN, busy, false; "with retries")]
+#[test_case(CHAIN, fails, false; "failed and compensated")]
+#[test_case(CHAIN, nothing, true; "cancelled")]
+#[test_case(CHAIN, undone_slowly, true; "cancelled with retries")]
+#[tokio::test(start_paused = true)]
+async fn usage_is_what_the_meter_counts(workflow: &str, trouble: fn(&Harness), is_cancelled: bool) {
+    let meter = Meter::default();
+    let workflow = || Workflow::from_yaml(workflow).unwrap();
+    let context = json!({"email": "ada@example.com"});
+    let found_by = workflow().search_keys().values(&context).len();
+    let harness = Harness::new(workflow()).with_all(Returns(r#"{"number": "17"}"#)).metered_by(&meter);
+    trouble(&harness);
+    let key: IdempotencyKey = "a-key".parse().unwrap();
+    let start = harness.client().prepare_start(&workflow(), &context, Some(&key)).await.unwrap();
+    let task = harness.client().write_start(start).await.unwrap().task_id;
+    let mut snapshot = harness.run(task).await.unwrap();
+    if is_cancelled {
+        harness.client().cancel(task, &Actor::new("ada", "a test").unwrap()).await.unwrap();
+        snapshot = harness.run(task).await.unwrap();
+    }
+    let usage = Usage::of(&snapshot, found_by);
+    let used = meter.so_far();
+    let number = |count: usize| u64::try_from(count).unwrap();
+    let messages = harness.sent().len();
+    let requests = used.sqs_requests + used.deliveries.len() + messages;
+    let counted = [used.units.writes(), used.units.half_reads, requests, used.deliveries.len() + 1].map(number);
+    assert_eq!([usage.write_units, usage.half_read_units, usage.sqs_requests, usage.invocations], counted);
+}
