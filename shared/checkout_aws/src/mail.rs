@@ -18,7 +18,8 @@ use stepwell_aws::SdkConfig;
 #[derive(Clone, Debug)]
 pub struct SesMailer {
     client: Client,
-    sender: EmailAddress,
+    /// It is known to everybody, so it is no secret, as the address of a customer is.
+    sender: String,
 }
 
 /// The longest time of one try. It is shorter than the time-out of the step that sends the e-mail, so that the step's error says
@@ -28,14 +29,14 @@ pub const TIMEOUT: Duration = Duration::from_secs(8);
 impl SesMailer {
     /// Makes a mailer with this sender, which has to be a verified identity of SES. The retries and time-outs of `config` do not
     /// apply.
-    pub fn new(config: &SdkConfig, sender: EmailAddress) -> Self {
+    pub fn new(config: &SdkConfig, sender: &EmailAddress) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(1))
             .operation_timeout(TIMEOUT)
             .operation_attempt_timeout(TIMEOUT)
             .build();
         let once = Builder::from(config).retry_config(RetryConfig::disabled()).timeout_config(timeouts).build();
-        Self { client: Client::from_conf(once), sender }
+        Self { client: Client::from_conf(once), sender: sender.as_str().to_owned() }
     }
 
     /// Makes a mailer with the sender `SHOP_MAIL_SENDER`. It is an address without a display name, because the template
@@ -47,7 +48,7 @@ impl SesMailer {
         const SENDER: &str = "SHOP_MAIL_SENDER";
         let sender = config::required(SENDER)?;
         let problem = |error: NotAnEmailAddress| ConfigError::new(SENDER, format!("`{sender}` {error}"));
-        Ok(Self::new(config, sender.parse().map_err(problem)?))
+        Ok(Self::new(config, &sender.parse().map_err(problem)?))
     }
 }
 
@@ -57,7 +58,7 @@ impl Mailer for SesMailer {
         let request = self
             .client
             .send_email()
-            .from_email_address(self.sender.as_str())
+            .from_email_address(&self.sender)
             .destination(Destination::builder().to_addresses(email.to.as_str()).build())
             .content(EmailContent::builder().simple(content).build());
         let sent = request.send().await.map_err(|error| mail_error(&error))?;
@@ -73,7 +74,7 @@ fn content(email: &Email) -> Result<Message, BuildError> {
 
 fn mail_error(error: &SdkError<SendEmailError>) -> MailError {
     let code = error.code().unwrap_or("no code");
-    // SES names an address that is not verified. The line shows none, because an address is a secret while somebody has it.
+    // SES names an address that is not verified. The line shows the shop's, and no customer's, because that is a secret while somebody has it.
     let message = error.message();
     tracing::warn!(code, message, "SES did not send an e-mail");
     let status = error.raw_response().map(|response| response.status().as_u16());

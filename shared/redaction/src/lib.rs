@@ -25,13 +25,43 @@ pub const REDACTED: &str = "***";
 
 /// Returns the text without its secrets. A text that has none is borrowed.
 pub fn redact(text: &str) -> Cow<'_, str> {
+    let found = find(text);
+    if found.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(without(text, found)) }
+}
+
+/// Returns the beginning of a text, at most so many bytes, without its secrets. One that reaches beyond the end is replaced as well, if it ends within
+/// the next 1,000 bytes. The rest is not read, so the time does not depend on the length of the text.
+pub fn redact_beginning(text: &str, bytes: usize) -> Cow<'_, str> {
+    let kept = before(text, bytes);
+    let mut found = find(before(text, bytes.saturating_add(MARGIN)));
+    found.retain(|range| range.start < kept.len());
+    if found.is_empty() {
+        return Cow::Borrowed(kept);
+    }
+    let redacted = without(kept, found);
+    Cow::Owned(before(&redacted, bytes).to_owned())
+}
+
+/// Where the secrets are.
+fn find(text: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     values::find(text.as_bytes(), &mut found);
     shapes::find(text.as_bytes(), &mut found);
-    if found.is_empty() {
-        return Cow::Borrowed(text);
-    }
-    Cow::Owned(without(text, found))
+    found
+}
+
+/// Whether a text is an error code, such as `PAYMENT_DECLINED`. It stays as it is even if a secret has the same letters: who reads it has to know
+/// what the error means.
+pub fn is_code(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+/// How many bytes behind the end of what is kept are read, so that a secret at the end is whole.
+const MARGIN: usize = 1_000;
+
+/// The first bytes of a text, at most so many, to the end of a character.
+fn before(text: &str, bytes: usize) -> &str {
+    text.get(..text.floor_char_boundary(bytes)).unwrap_or_default()
 }
 
 /// The text without these ranges, which may overlap.

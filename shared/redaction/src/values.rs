@@ -41,12 +41,18 @@ impl Registered {
         &self.text
     }
 
-    /// The ways in which the text is looked for: as it is, as in `Debug` output, and as in a URL.
+    /// The ways in which the text is looked for: as it is, as in `Debug` output, as in JSON, and as in a URL.
     fn forms(&self) -> Vec<String> {
         if self.text.len() < MIN_BYTES || is_like_a_word(&self.text) {
             return Vec::new();
         }
-        let mut forms = vec![self.text.clone(), self.text.escape_debug().to_string(), in_url(&self.text)];
+        let in_debug = format!("{:?}", self.text);
+        // Text can always be written as JSON.
+        let in_json = serde_json::to_string(&self.text).unwrap_or_default();
+        let without_quotes = |text: &str| text.get(1..text.len().saturating_sub(1)).unwrap_or_default().to_owned();
+        let mut forms =
+            vec![self.text.clone(), without_quotes(&in_debug), without_quotes(&in_json), in_url(&self.text)];
+        forms.retain(|form| form.len() >= MIN_BYTES);
         forms.iter_mut().for_each(|form| form.make_ascii_lowercase());
         forms.sort_unstable();
         forms.dedup();
@@ -130,8 +136,7 @@ pub(crate) fn find(text: &[u8], found: &mut Vec<Range<usize>>) {
 
 /// Whether a line could have the text without being about the secret.
 fn is_like_a_word(text: &str) -> bool {
-    let only_letters = text.chars().all(|c| c.is_alphabetic() || matches!(c, '_' | '-' | ' '));
-    only_letters && !(text.contains(char::is_lowercase) && text.contains(char::is_uppercase))
+    text.chars().all(|c| c.is_alphabetic() || matches!(c, '_' | '-' | ' '))
 }
 
 /// As a URL has it (RFC 3986, section 2.1).

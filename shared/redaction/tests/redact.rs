@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 
 use proptest::prelude::*;
-use redaction::{REDACTED, Secret, hold, in_scope, is_name_of_secret, redact};
+use redaction::{REDACTED, Secret, hold, in_scope, is_code, is_name_of_secret, redact, redact_beginning};
 use test_case::test_case;
 
 #[test_case("GET /orders/1?key=Ab-_12345 took long", "GET /orders/1?key=*** took long"; "the key in a URL")]
@@ -15,7 +15,17 @@ use test_case::test_case;
 #[test_case(r#"{"x-task-key": Sensitive, "host": "x"}"#, r#"{"x-task-key": ***, "host": "x"}"#; "a hidden header stays readable around it")]
 #[test_case(r#"text: "{\"Cookie\": \"a=b\"}""#, r#"text: "***""#; "JSON in debug output")]
 #[test_case(r#"said \"Cookie\": \"a=b\" and left"#, r#"said \"Cookie\": \"***\" and left"#; "in a text in quotes")]
-#[test_case("curl -H 'X-Task-Key: abc' x", "curl -H 'X-Task-Key: ***"; "a header to the end of its line")]
+#[test_case("curl -H 'Cookie: abc' x", "curl -H 'Cookie: ***"; "a header to the end of its line")]
+#[test_case("curl -H 'X-Task-Key: abc1' x", "curl -H 'X-Task-Key: ***' x"; "a header of one word")]
+#[test_case("authorization=Basic dXNlcjpwYXNz host=x", "authorization=*** host=x"; "a scheme before the secret")]
+#[test_case("got BEARER abcdefghijkl.mno/pq= again", "got BEARER *** again"; "a bearer token in capital letters")]
+#[test_case("cardToken=a1&accessToken=b2&clientSecret=c3&apiKey=d4", "cardToken=***&accessToken=***&clientSecret=***&apiKey=***"; "camel case")]
+#[test_case("AWS_SECRET_ACCESS_KEY=a+b/c", "AWS_SECRET_ACCESS_KEY=***"; "a key of AWS")]
+#[test_case("?X-Amz-Signature=0af&n=1", "?X-Amz-Signature=***&n=1"; "a signed URL")]
+#[test_case(r#"body: "{\n  \"a\": \"b\"\n}", n: 1"#, r#"body: "***", n: 1"#; "JSON in pretty form")]
+#[test_case(r#"body: "[\n {\"a\": \"b\"}]", n: 1"#, r#"body: "***", n: 1"#; "a JSON array")]
+#[test_case(r#"body: \"{\\\"a\\\": \\\"b\\\"}\", n: \"1\""#, r#"body: \"***\", n: \"1\""#; "JSON that is escaped twice")]
+#[test_case(r#"body: " {\"a\": \"b\"}", n: 1"#, r#"body: "***", n: 1"#; "JSON after a blank")]
 #[test_case("idempotency_key=basket-7 step=pay", "idempotency_key=*** step=pay"; "a field of a text line")]
 #[test_case("got bearer abcdefghijkl.mno/pq= again", "got bearer *** again"; "a bearer token")]
 #[test_case("Login { token: \"abc\", at: 5 }", "Login { token: \"***\", at: 5 }"; "a field in debug output")]
@@ -36,6 +46,8 @@ fn text_with_the_shape_of_a_secret_is_replaced(text: &str, expected: &str) {
 #[test_case("key: it is not ASCII text")]
 #[test_case("the idempotency key was used with another request")]
 #[test_case("token: the card has none"; "prose after a colon")]
+#[test_case("idempotency_key: it is longer than 255"; "prose after the name of a header")]
+#[test_case("20261128004152 and 2026112800415212"; "times without signs")]
 #[test_case("secrets, tokens and passwords"; "other words")]
 #[test_case("partition_key=S#12 sort-key=abc donkey=grey"; "other keys")]
 #[test_case("a bearer of news"; "a word after bearer")]
@@ -78,11 +90,44 @@ fn secrets_that_overlap_are_replaced_as_one() {
 /// A client chooses its tokens, and must not be able to make the lines about others unreadable.
 #[test_case("process_payment"; "a word of a line")]
 #[test_case("ATTEMPT-ENDED"; "in capital letters")]
+#[test_case("Checkout"; "with one capital letter")]
+#[test_case("Payment_Declined"; "with two capital letters")]
+#[test_case("Suspected_fraud"; "of an error code")]
 #[test_case("x9"; "short")]
 fn secret_that_could_be_a_word_is_hidden_only_in_its_own_debug_output(text: &str) {
     let secret = Secret::new(text);
     assert_eq!(redact(text), text);
     assert_eq!(format!("{secret:?}"), REDACTED);
+}
+
+#[test_case("101 102 103 "; "numbers that are no groups of a card")]
+#[test_case("401 402 403 "; "numbers that could be")]
+#[test_case("4444"; "one number")]
+#[test_case("key=key="; "names and separators")]
+#[test_case("key: key, "; "in prose")]
+#[test_case("\"{\\\""; "quotes")]
+#[test_case("\\"; "backslashes")]
+#[test_case("bearer "; "words before tokens")]
+fn long_text_takes_no_longer_than_it_has_bytes(part: &str) {
+    let text = part.repeat(100_000 / part.len());
+    assert!(redact(&text).len() <= text.len());
+}
+
+#[test]
+fn beginning_of_a_text_is_kept_without_a_part_of_a_secret() {
+    let secret = Secret::new("tok_4711_".repeat(10));
+    let long = format!("{}{} and {}", "a".repeat(80), secret.expose(), "b".repeat(2_000));
+    assert_eq!(redact_beginning(&long, 85), format!("{}***", "a".repeat(80)));
+    assert_eq!(redact_beginning(&long, 81), "a".repeat(80) + "*");
+    assert_eq!(redact_beginning("déjà vu", 2), "d");
+    assert!(matches!(redact_beginning("short", 5), std::borrow::Cow::Borrowed("short")));
+}
+
+#[test_case("PAYMENT_SUSPECTED_FRAUD", true)]
+#[test_case("REFUSED_tok_4711", false)]
+#[test_case("", false; "nothing")]
+fn codes_are_known(text: &str, expected: bool) {
+    assert_eq!(is_code(text), expected);
 }
 
 #[tokio::test]

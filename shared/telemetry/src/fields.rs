@@ -1,6 +1,7 @@
 //! The fields of spans and events, as JSON, without secrets.
 
-use redaction::{REDACTED, is_name_of_secret, redact};
+use crate::metrics;
+use redaction::{REDACTED, is_code, is_name_of_secret, redact};
 use serde_json::Value;
 use std::{borrow::Cow, collections::BTreeMap, error::Error, fmt};
 use tracing::field::{Field, Visit};
@@ -15,7 +16,7 @@ pub(crate) struct Fields(BTreeMap<&'static str, Value>);
 impl Fields {
     /// Takes those of a span as well, and in the place of those of the same name. Something may have become a secret since they were noted.
     pub(crate) fn extend(&mut self, inner: &Self) {
-        self.0.extend(inner.0.iter().map(|(name, value)| (*name, without_secrets(value.clone()))));
+        self.0.extend(inner.0.iter().map(|(name, value)| (*name, without_secrets(name, value.clone()))));
     }
 
     pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
@@ -49,14 +50,23 @@ impl Fields {
         // A field that a macro writes as `r#type` is called `type`.
         let name = field.name();
         let name = name.strip_prefix("r#").unwrap_or(name);
-        let value = if is_name_of_secret(name) { REDACTED.into() } else { without_secrets(value.into()) };
+        let value = if is_name_of_secret(name) { REDACTED.into() } else { without_secrets(name, value.into()) };
         self.0.insert(name, value);
     }
 }
 
-/// The value with [`redact`] applied to its text. A number that looks like a card's is replaced, too.
-fn without_secrets(value: Value) -> Value {
+/// Fields that have names and ids of the system, and no text. A secret of the same letters must not hide what a line is about.
+const NAMES: [&str; 6] = ["workflow", "step", "state", "correlation_id", "request_id", "task_id"];
+
+/// Whether a field says what the line is about, by which metrics, spans and people find it.
+fn is_about(name: &str, text: &str) -> bool {
+    NAMES.contains(&name) || (name == "code" && is_code(text)) || (name == "message" && metrics::is_message(text))
+}
+
+/// The value with [`redact`] applied to its text, unless it says what the line is about. A number that looks like a card's is replaced, too.
+fn without_secrets(name: &str, value: Value) -> Value {
     match value {
+        Value::String(text) if is_about(name, &text) => Value::String(text),
         Value::String(text) => match redact(&text) {
             Cow::Owned(redacted) => Value::String(redacted),
             Cow::Borrowed(_) => Value::String(text),

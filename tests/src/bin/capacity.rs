@@ -3,8 +3,8 @@
 #![allow(clippy::print_stdout, reason = "the report is this command's output")]
 #![allow(clippy::expect_used, reason = "the workflow file and the prices are part of the program, and tests read them")]
 
-use cloud_prices::Prices;
 use clap::Parser;
+use cloud_prices::Prices;
 use rust_decimal::{Decimal, RoundingStrategy::MidpointAwayFromZero, prelude::ToPrimitive};
 use std::process::ExitCode;
 use stepwell::{

@@ -11,8 +11,8 @@ use crate::{
     results,
     settings::DEFAULT_MEMORY_MB,
 };
-use cloud_prices::Prices;
 use clap::Args;
+use cloud_prices::Prices;
 use count::Count;
 use rust_decimal::{Decimal, RoundingStrategy};
 use serde::Serialize;
@@ -126,7 +126,11 @@ pub fn cost(project: &Project, options: &CostOptions) -> Result<Cost, Findings> 
         Finding::new(&options.file, format!("does not run in memory: {error}"), "Run `cargo stepwell check`")
     })?;
     let prices = Prices::read().map_err(|error| {
-        Finding::new("shared/cloud_prices/src/prices.yaml", error.to_string(), "Write each price as a decimal in quotes")
+        Finding::new(
+            "shared/cloud_prices/src/prices.yaml",
+            error.to_string(),
+            "Write each price as a decimal in quotes",
+        )
     })?;
     Ok(Pricing { prices: &prices, count: &count, options }.cost(name))
 }

@@ -355,16 +355,44 @@ impl<T: StepResult> Input for Option<ResultOf<T>> {
     }
 }
 
-/// Says why a text does not fit a type, without the value that does not, which may be a secret. serde writes it between these.
+/// Says why a text does not fit a type, without the value that does not, which may be a secret.
 fn misfit(error: &serde_json::Error) -> String {
-    const QUOTED: [&str; 4] = ["invalid type: ", "invalid value: ", "unknown variant ", "unknown field "];
     let text = error.to_string();
-    let quoted = QUOTED.iter().any(|start| text.starts_with(start));
-    let value = text.find(['"', '`']).zip(text.rfind(", expected ")).filter(|(start, end)| quoted && start < end);
-    match value.and_then(|(start, end)| text.get(..start).zip(text.get(end..))) {
-        Some((before, after)) => format!("{before}{REDACTED}{after}"),
-        None => text,
+    // What is wrong with the JSON is said without any of it.
+    let told = if error.is_data() { without_value(&text) } else { Some(text) };
+    told.unwrap_or_else(|| format!("a value that its type refuses at line {} column {}", error.line(), error.column()))
+}
+
+/// One of serde's own texts without the value in it; `None` for any other, such as that of a type with a check of its own.
+fn without_value(text: &str) -> Option<String> {
+    /// What serde calls values: those that it quotes, and those that it does not.
+    const KINDS: [&str; 12] = [
+        "boolean",
+        "integer",
+        "floating point",
+        "character",
+        "string",
+        "byte array",
+        "null",
+        "unit value",
+        "Option value",
+        "sequence",
+        "map",
+        "enum",
+    ];
+    // The names of fields are the type's own.
+    if text.starts_with("missing field `") || text.starts_with("duplicate field `") {
+        return Some(text.to_owned());
     }
+    let end = [", expected ", ", there are no "].iter().filter_map(|end| text.rfind(end)).max()?;
+    let (found, expected) = text.split_at_checked(end)?;
+    let quoted = found.find(['"', '`']);
+    let (start, value) = found.split_at_checked(quoted.unwrap_or(found.len()))?;
+    let kind = start.strip_prefix("invalid type: ").or_else(|| start.strip_prefix("invalid value: "));
+    let is_known =
+        kind.map_or(start == "unknown variant " || start == "unknown field ", |kind| KINDS.contains(&kind.trim_end()));
+    let hidden = if value.is_empty() { "" } else { REDACTED };
+    is_known.then(|| format!("{start}{hidden}{expected}"))
 }
 
 /// Lets the step handle an input that cannot be read.
