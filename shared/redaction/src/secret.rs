@@ -16,7 +16,7 @@ const MOST_KEPT: usize = 1_000;
 ///
 /// Two kinds of text are hidden here, but not found in other texts, because lines would become unreadable by them: one of
 /// fewer than eight bytes, and one that could be a word of a log line, such as `process_payment`. Who sends a secret chooses it, and must not be able to
-/// hide what is told of others. Such a text consists of letters, `_`, `-` and blanks, whatever their case, because a text is found in any case.
+/// hide what is told of others. Such a text consists of letters, `_`, `-`, `:` and blanks, whatever their case, because a text is found in any case.
 #[derive(Clone)]
 pub struct Secret(Arc<values::Registered>);
 

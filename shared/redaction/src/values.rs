@@ -136,7 +136,7 @@ pub(crate) fn find(text: &[u8], found: &mut Vec<Range<usize>>) {
 
 /// Whether a line could have the text without being about the secret.
 fn is_like_a_word(text: &str) -> bool {
-    text.chars().all(|c| c.is_alphabetic() || matches!(c, '_' | '-' | ' '))
+    text.chars().all(|c| c.is_alphabetic() || matches!(c, '_' | '-' | ' ' | ':'))
 }
 
 /// As a URL has it (RFC 3986, section 2.1).

@@ -1,6 +1,5 @@
 //! The fields of spans and events, as JSON, without secrets.
 
-use crate::metrics;
 use redaction::{REDACTED, is_code, is_name_of_secret, redact};
 use serde_json::Value;
 use std::{borrow::Cow, collections::BTreeMap, error::Error, fmt};
@@ -60,7 +59,7 @@ const NAMES: [&str; 6] = ["workflow", "step", "state", "correlation_id", "reques
 
 /// Whether a field says what the line is about, by which metrics, spans and people find it.
 fn is_about(name: &str, text: &str) -> bool {
-    NAMES.contains(&name) || (name == "code" && is_code(text)) || (name == "message" && metrics::is_message(text))
+    NAMES.contains(&name) || (name == "code" && is_code(text))
 }
 
 /// The value with [`redact`] applied to its text, unless it says what the line is about. A number that looks like a card's is replaced, too.

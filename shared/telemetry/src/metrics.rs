@@ -66,11 +66,6 @@ const NO_DIMENSIONS: &[&str] = &[];
 const WORKFLOW: &[&str] = &["workflow"];
 const STEP: &[&str] = &["workflow", "step"];
 
-/// Whether metrics are made of lines with this message.
-pub(crate) fn is_message(text: &str) -> bool {
-    METRICS.iter().any(|metric| matches!(metric.lines, Lines::Messages(messages) if messages.contains(&text)))
-}
-
 /// The value of a dimension that the line does not have.
 const UNKNOWN: &str = "none";
 
