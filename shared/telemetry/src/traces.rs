@@ -90,12 +90,12 @@ impl Traces {
         if is("OTEL_SDK_DISABLED", "true") || is("OTEL_TRACES_EXPORTER", "none") {
             return Ok(None);
         }
+        let wanted = set(OTEL_EXPORTER_OTLP_TRACES_ENDPOINT).or_else(|| set(OTEL_EXPORTER_OTLP_ENDPOINT));
+        let Some(endpoint) = wanted else { return Ok(None) };
         let protocol = set("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL").or_else(|| set("OTEL_EXPORTER_OTLP_PROTOCOL"));
         if let Some(protocol) = protocol.filter(|protocol| protocol != "http/protobuf") {
             return Err(TracesError::Protocol(protocol));
         }
-        let wanted = set(OTEL_EXPORTER_OTLP_TRACES_ENDPOINT).or_else(|| set(OTEL_EXPORTER_OTLP_ENDPOINT));
-        let Some(endpoint) = wanted else { return Ok(None) };
         // The exporter reads the endpoint itself, and adds the path to it where that has to be.
         Self::of(&endpoint, SpanExporter::builder().with_http(), service).map(Some)
     }
