@@ -353,3 +353,31 @@ fn no_source_is_included_by_path() {
     let by_path = files.iter().filter(|path| fs::read_to_string(path).is_ok_and(|text| text.contains(attribute)));
     assert_eq!(by_path.collect::<Vec<_>>(), Vec::<&PathBuf>::new());
 }
+
+/// Each line goes through `redaction`, so each program begins its log by `telemetry::start`, which also takes the panics.
+#[test]
+fn log_of_every_program_is_begun_by_telemetry() {
+    const OWN_LOG: [&str; 5] = ["subscriber::fmt", "fmt::layer", "try_init", "set_global_default", "set_hook"];
+    let packages = ["shared", "functions", "functions/checkout", "infra"].into_iter().flat_map(packages);
+    let mut files = Vec::new();
+    packages
+        .filter(|package| !package.ends_with("shared/telemetry"))
+        .for_each(|package| all(&package.join("src"), &mut files));
+    files.retain(|file| {
+        !file.components().any(|part| ["tests", "testing"].iter().any(|tests| part.as_os_str() == *tests))
+    });
+    let code = |file: &PathBuf| {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned()
+    };
+    let begins = |file: &&PathBuf| code(file).contains("telemetry::start(");
+    let begun: Vec<_> = files.iter().filter(begins).map(|file| file.strip_prefix(repository()).unwrap()).collect();
+    let (lambda, local) = ("shared/stepwell_aws/src/serve.rs", "shared/checkout_local/src/bin/checkout_local/serve.rs");
+    assert_eq!(begun.into_iter().collect::<BTreeSet<_>>(), [Path::new(lambda), Path::new(local)].into());
+    let own = files.iter().filter(|file| {
+        let code = code(file);
+        let has = |word: &&str| code.contains(*word);
+        OWN_LOG.iter().any(has) || (has(&"tracing_subscriber") && has(&".init()"))
+    });
+    assert_eq!(own.collect::<Vec<_>>(), Vec::<&PathBuf>::new(), "their lines would have secrets");
+}

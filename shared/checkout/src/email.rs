@@ -1,5 +1,6 @@
 //! E-mail addresses.
 
+use redaction::Secret;
 use std::{fmt, str::FromStr};
 
 /// An address that the e-mail service can send to: `name@domain` and nothing around it.
@@ -13,8 +14,10 @@ use std::{fmt, str::FromStr};
 ///
 /// The crate `email_address`, which `jsonschema` uses, is too lenient: with its strictest options it still accepts
 /// ` <a@example.org>`, `a@ex#ample.org`, quoted local parts and letters that SES refuses.
+///
+/// It is the customer's matter alone, so it is a [`Secret`]: what a service says of it stands in no log line and no error.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EmailAddress(String);
+pub struct EmailAddress(Secret);
 
 /// The reason why a text is not an e-mail address. It reads as the rest of a sentence about the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,7 +42,7 @@ pub enum NotAnEmailAddress {
 impl EmailAddress {
     /// The address as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.expose()
     }
 }
 
@@ -47,13 +50,13 @@ impl FromStr for EmailAddress {
     type Err = NotAnEmailAddress;
 
     fn from_str(text: &str) -> Result<Self, NotAnEmailAddress> {
-        check(text).map(|()| Self(text.to_owned()))
+        check(text).map(|()| Self(text.into()))
     }
 }
 
 impl fmt::Display for EmailAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.as_str().fmt(f)
     }
 }
 

@@ -4,6 +4,7 @@
 //! Each value is read from its text, because `serde_json` passes numbers out of a [`Value`] on as floats.
 
 use crate::money::decimal;
+use redaction::Secret;
 use rust_decimal::{Decimal, prelude::ToPrimitive};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
@@ -34,6 +35,11 @@ pub(crate) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
         Value::String(text) => Some(text),
         other => Some(other.to_string()),
     })
+}
+
+/// Reads a [`text`] that is secret.
+pub(crate) fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
+    Ok(text(deserializer)?.map(Secret::new))
 }
 
 /// Reads a whole number from 0. `2.0` and `2e0` count as integers, as in JSON Schema.

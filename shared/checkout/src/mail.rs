@@ -1,6 +1,7 @@
 //! E-mail to customers.
 
 use crate::{CURRENCY, CreatedOrder, CustomerInfo, EmailAddress, Money, NotAnEmailAddress, Refund, ShopCode};
+use redaction::Secret;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use stepwell::{StepError, StepResult, Timestamp};
@@ -95,7 +96,7 @@ impl CustomerInfo {
     /// # Errors
     /// `MISSING_CUSTOMER_EMAIL` or `INVALID_EMAIL`.
     pub fn recipient(&self) -> Result<EmailAddress, StepError> {
-        let Some(email) = self.email.as_deref().filter(|email| !email.trim().is_empty()) else {
+        let Some(email) = self.email.as_ref().map(Secret::expose).filter(|email| !email.trim().is_empty()) else {
             return Err(StepError::new(ShopCode::MissingCustomerEmail, "customer_info.email is missing"));
         };
         email.parse().map_err(|problem: NotAnEmailAddress| {

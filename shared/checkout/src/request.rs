@@ -1,6 +1,7 @@
 //! The checkout request: the context of a checkout task.
 
 use crate::{Money, PersonName, ProductId, lenient};
+use redaction::Secret;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{collections::BTreeMap, fmt, time::Duration};
@@ -72,8 +73,8 @@ pub struct PaymentInfo {
 pub struct CustomerInfo {
     /// The address for the confirmation. `send_confirmation` parses it as an [`EmailAddress`](crate::EmailAddress), so
     /// that an invalid address and a missing one are different errors.
-    #[serde(deserialize_with = "lenient::text")]
-    pub email: Option<String>,
+    #[serde(deserialize_with = "lenient::secret")]
+    pub email: Option<Secret>,
     /// The customer's name, for the order.
     #[serde(deserialize_with = "lenient::or_default")]
     pub name: Option<PersonName>,
@@ -105,26 +106,26 @@ impl Priority {
     }
 }
 
-/// A card's token. It is enough to charge the card, so no log and no error shows it, and `Debug` hides it.
+/// A card's token. It is enough to charge the card, so no log and no error shows it, as of every [`Secret`].
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
-pub struct Token(String);
+pub struct Token(Secret);
 
 impl Token {
     /// Returns the token's text, for the gateway only.
     pub fn reveal(&self) -> &str {
-        &self.0
+        self.0.expose()
     }
 
     /// Whether the token is empty or blank.
     pub fn is_empty(&self) -> bool {
-        self.0.trim().is_empty()
+        self.reveal().trim().is_empty()
     }
 }
 
 impl From<&str> for Token {
     fn from(token: &str) -> Self {
-        Self(token.to_owned())
+        Self(token.into())
     }
 }
 
@@ -165,7 +166,10 @@ mod tests {
         assert_eq!((good.product_id, good.quantity), (Some(ProductId(3)), Some(2)));
         assert!(request.payment_info.token.is_none() && request.payment_info.amount.is_none());
         assert_eq!(request.payment_info.currency.as_deref(), Some("5"));
-        assert_eq!((request.customer_info.email.as_deref(), request.customer_info.name), (Some("5"), None));
+        assert_eq!(
+            (request.customer_info.email.as_ref().map(Secret::expose), request.customer_info.name),
+            (Some("5"), None)
+        );
         assert_eq!(request.priority, Priority::Standard);
     }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use stepwell::{
     CorrelationId, TaskId, Timestamp,
     core::{
+        plan::Plan,
         record::{AttemptRecord, Failure, Outcome, Refusal, StepRecord},
         snapshot::TaskSnapshot,
         state::{StepState, TaskStatus},
@@ -62,9 +63,9 @@ struct StepDetails<'a> {
     /// How many attempts between the first and the last ones are left out of `attempts`, by error code.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     omitted_attempts: &'a BTreeMap<String, u32>,
-    /// The result's JSON without a change, so that numbers keep every digit.
+    /// The result's JSON, with every digit of its numbers. Its secret fields, which the workflow file names, are `***`.
     #[cfg_attr(feature = "schema", schemars(with = "Option<serde_json::Value>"))]
-    result: Option<&'a RawValue>,
+    result: Option<Box<RawValue>>,
     error: Option<&'a Failure>,
     /// When the next attempt of a step that waits is due. It may have been moved since the last attempt, or there is none yet.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -110,12 +111,12 @@ impl<'a> Details<'a> {
             steps: steps
                 .iter()
                 .zip(task.plan.steps())
-                .map(|(step, plan)| StepDetails::of(step, &plan.depends_on))
+                .map(|(step, plan)| StepDetails::of(step, &plan.depends_on, &task.plan))
                 .collect(),
             compensations: compensations
                 .iter()
                 .zip(task.compensations.iter().flatten())
-                .map(|(step, plan)| StepDetails::of(step, &plan.depends_on))
+                .map(|(step, plan)| StepDetails::of(step, &plan.depends_on, &task.plan))
                 .collect(),
             refusals: task.refusals.iter().map(RefusalDetails::from).collect(),
         }
@@ -123,14 +124,17 @@ impl<'a> Details<'a> {
 }
 
 impl<'a> StepDetails<'a> {
-    fn of(step: &'a StepRecord, depends_on: &'a [String]) -> Self {
+    fn of(step: &'a StepRecord, depends_on: &'a [String], plan: &Plan) -> Self {
         let attempts: Vec<AttemptDetails> = step.all_attempts().into_iter().map(AttemptDetails::from).collect();
         let started_at = attempts.first().map(|attempt| attempt.started_at);
         Self {
             name: &step.name,
             status: step.state,
             depends_on,
-            result: step.result.as_deref().and_then(|result| serde_json::from_str(result).ok()),
+            result: step
+                .result
+                .as_deref()
+                .and_then(|result| RawValue::from_string(plan.shown_result(&step.name, result).into_owned()).ok()),
             error: step.error.as_ref(),
             next_retry_at: step.next_retry_at.filter(|_| step.state == StepState::Retrying),
             duration_ms: started_at.zip(step.finished_at).map(|(start, end)| millis(start, end)),

@@ -3,6 +3,7 @@
 use crate::{
     error::{Cause, CommonError},
     request::{CORRELATION_ID, RequestId, named},
+    task_key::TASK_KEY_HEADER,
     wait::Wait,
 };
 use axum::{
@@ -16,6 +17,10 @@ use futures::FutureExt;
 use std::{panic::AssertUnwindSafe, time::Duration};
 use stepwell::{CorrelationId, TaskId};
 use tokio::time::Instant;
+
+/// The headers that nobody but their reader should see.
+const SECRET_HEADERS: [HeaderName; 4] =
+    [header::AUTHORIZATION, header::COOKIE, TASK_KEY_HEADER, HeaderName::from_static("idempotency-key")];
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -39,13 +44,19 @@ const AFTER_WAIT: Duration = Duration::from_secs(2);
 
 /// Wraps routes in the middleware; each request has to be answered within `limit`, or a little after its [`Wait`].
 pub(crate) fn around<S: Clone + Send + Sync + 'static>(routes: Router<S>, limit: Duration) -> Router<S> {
-    routes.layer(from_fn(move |request, next| within(limit, request, next)))
+    routes.layer(from_fn(move |request, next| redaction::in_scope(within(limit, request, next))))
 }
 
 /// Passes a request on to its route.
 async fn within(limit: Duration, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let (mut parts, body) = request.into_parts();
+    for name in SECRET_HEADERS {
+        if let header::Entry::Occupied(mut values) = parts.headers.entry(name) {
+            // `Debug` shows none of them from now on, whoever writes it.
+            values.iter_mut().for_each(|value| value.set_sensitive(true));
+        }
+    }
     // A route that knows no wait ignores it, and one that does refuses an invalid one.
     let limit = Wait::asked(&parts).ok().flatten().map_or(limit, |wait| limit.max(wait + AFTER_WAIT));
     let answer_by = started + limit;
@@ -110,5 +121,47 @@ impl RequestLog<'_> {
                 tracing::error!(method, route, status, ms, task_id, request_id, correlation_id, cause, "request");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::TaskKeys;
+    use axum::{body::Body, http::request::Parts, routing::get};
+    use redaction::redact;
+    use tower::ServiceExt;
+
+    /// The route prints what a careless one or a dependency might log.
+    #[tokio::test]
+    async fn secrets_of_a_request_are_hidden_from_whoever_prints_it() {
+        let task: TaskId = "018f4e4e-7c1a-7000-8000-0123456789ab".parse().unwrap();
+        let keys = TaskKeys::new([7; 32], []).unwrap();
+        let (key, stranger) = (keys.key_of(task), "planted-by-4-stranger".to_owned());
+        let route = {
+            let (key, stranger) = (key.clone(), stranger.clone());
+            async move |parts: Parts| {
+                let is_open = keys.open(task, &parts);
+                let told = format!("{is_open} {:?} {}", parts.headers, redact(&format!("{key} {stranger}")));
+                told
+            }
+        };
+        let app = around(Router::new().route("/", get(route)), Duration::from_secs(5));
+        let ask = async |key: &str| {
+            let request = Request::get("/").header("x-task-key", key).header("x-other", "kept");
+            let request = ["authorization", "cookie", "idempotency-key"]
+                .into_iter()
+                .fold(request, |request, name| request.header(name, "planted"));
+            let response = app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+            let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+            String::from_utf8(body.to_vec()).unwrap()
+        };
+        let told = ask(&key).await;
+        assert!(told.starts_with("true {") && told.contains("\"kept\""), "{told}");
+        assert!(!told.contains(&key) && told.ends_with(&format!("*** {stranger}")), "{told}");
+        assert!(!told.contains("\"planted\""), "{told}");
+        // What a stranger sends is hidden where it stands, and not made a secret, which would hide that text in the lines of others.
+        let told = ask(&stranger).await;
+        assert!(told.starts_with("false {") && told.matches(&stranger).count() == 1, "{told}");
     }
 }

@@ -9,6 +9,7 @@ use crate::request::query_fields;
 use axum::http::{HeaderName, request::Parts};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
+use redaction::Secret;
 use sha2::Sha256;
 use std::fmt;
 use stepwell::TaskId;
@@ -30,6 +31,8 @@ const KEY_BYTES: usize = 16;
 pub struct TaskKeys {
     current: Hmac<Sha256>,
     accepted: Vec<Hmac<Sha256>>,
+    /// The texts, so that no log line has them. They are random characters.
+    _texts: Vec<Secret>,
 }
 
 /// A secret that is too short.
@@ -48,14 +51,23 @@ impl TaskKeys {
     /// # Errors
     /// A secret is too short.
     pub fn new<S: AsRef<[u8]>>(current: S, accepted: impl IntoIterator<Item = S>) -> Result<Self, WeakSecret> {
-        let current = code(current.as_ref())?;
-        let accepted = accepted.into_iter().map(|secret| code(secret.as_ref())).collect::<Result<_, _>>()?;
-        Ok(Self { current, accepted })
+        let mut texts: Vec<Secret> = Vec::new();
+        let mut code = |secret: S| {
+            texts.extend(str::from_utf8(secret.as_ref()).map(Secret::from));
+            code(secret.as_ref())
+        };
+        let current = code(current)?;
+        let accepted = accepted.into_iter().map(code).collect::<Result<_, _>>()?;
+        Ok(Self { current, accepted, _texts: texts })
     }
 
     /// The task's key, as it stands in a URL: 22 characters of `A-Z a-z 0-9 _ -`.
+    ///
+    /// It stays a secret while the request is answered.
     pub fn key_of(&self, task: TaskId) -> String {
-        in_url(of_task(&self.current, task))
+        let key = in_url(of_task(&self.current, task));
+        redaction::hold(key.as_str());
+        key
     }
 
     /// A relative URL of this task with its key: `/order_status` becomes `/order_status/ID?key=KEY`.
@@ -75,7 +87,9 @@ impl TaskKeys {
         let header = request.headers.get(TASK_KEY_HEADER).and_then(|value| value.to_str().ok());
         let fields = query_fields(request);
         let field = fields.iter().find(|(name, _)| name == TASK_KEY_FIELD).map(|(_, value)| value.as_str());
-        [header, field].into_iter().flatten().any(|key| self.is_key(task, key))
+        let key = [header, field].into_iter().flatten().find(|key| self.is_key(task, key));
+        // A wrong key may be any text, so it is none.
+        key.map(redaction::hold).is_some()
     }
 
     /// Compares in a time that does not depend on where the texts differ.

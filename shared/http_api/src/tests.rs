@@ -190,7 +190,7 @@ async fn task_is_shown_attempt_by_attempt() {
         version: 1.0.0
         step_templates:
           - { name: a }
-          - { name: b, depends_on_step: a, backoff: { base_seconds: 1, jitter: 0 }, handler_config: { timeout_seconds: 5 } }
+          - { name: b, secret: [/deep], depends_on_step: a, backoff: { base_seconds: 1, jitter: 0 }, handler_config: { timeout_seconds: 5 } }
           - { name: c, depends_on_steps: [a, b] }";
     let result = r#"{"total": 100.00, "deep": [1e2]}"#;
     let harness = Harness::new(Workflow::from_yaml(workflow).unwrap()).with_all(Returns(result));
@@ -244,6 +244,8 @@ async fn task_is_shown_attempt_by_attempt() {
     let done = details(&harness.run(id).await.unwrap());
     let outcomes = [0, 1, 2].map(|attempt| &done["steps"][1]["attempts"][attempt]["outcome"]);
     assert_eq!(outcomes, ["retryable_error", "lost", "complete"]);
+    let results = [0, 1].map(|step| done["steps"][step]["result"]["deep"].to_string());
+    assert_eq!(results, ["[1e+2]", r#""***""#], "only what is secret is hidden");
     assert_eq!(done["steps"][1]["duration_ms"], 16_001, "from the first attempt to the end, with the waits");
     assert_eq!((&done["status"], &done["completed_at"]), (&json!("complete"), &json!("2023-11-14T22:13:36.001Z")));
     assert_eq!(done["total_duration_ms"], 16_001);

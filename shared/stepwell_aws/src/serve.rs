@@ -30,7 +30,6 @@ use tracing_subscriber::{
     Layer,
     filter::{LevelFilter, Targets},
     layer::SubscriberExt,
-    util::SubscriberInitExt,
 };
 
 /// Serves a step: handles batches of messages from its queue until Lambda ends the process. `workflow` and `name` are
@@ -227,7 +226,7 @@ pub fn init_logging() {
     let traces = Traces::from_env(&service);
     let wanted = traces.as_ref().ok().and_then(Option::as_ref).map(|traces| TRACES.get_or_init(|| traces.clone()));
     let spans = wanted.map(|traces| telemetry::spans(traces.clone()).with_filter(LevelFilter::INFO));
-    let _ = tracing_subscriber::registry().with(lines).with(spans).try_init();
+    let _ = telemetry::start(tracing_subscriber::registry().with(lines).with(spans));
     tracing::info!("process started");
     if let Err(error) = traces {
         // Work goes on without spans.

@@ -1,17 +1,21 @@
-//! The fields of spans and events, as JSON.
+//! The fields of spans and events, as JSON, without secrets.
 
+use redaction::{REDACTED, is_code, is_name_of_secret, redact};
 use serde_json::Value;
-use std::{collections::BTreeMap, error::Error, fmt};
+use std::{borrow::Cow, collections::BTreeMap, error::Error, fmt};
 use tracing::field::{Field, Visit};
+
+/// The smallest number with as many digits as the number of a card has.
+const FEWEST_OF_CARD: u64 = 10_000_000_000_000;
 
 /// Fields by name.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Fields(BTreeMap<&'static str, Value>);
 
 impl Fields {
-    /// Takes those of `inner` as well, and in the place of those of the same name.
+    /// Takes those of a span as well, and in the place of those of the same name. Something may have become a secret since they were noted.
     pub(crate) fn extend(&mut self, inner: &Self) {
-        self.0.extend(inner.0.iter().map(|(name, value)| (*name, value.clone())));
+        self.0.extend(inner.0.iter().map(|(name, value)| (*name, without_secrets(name, value.clone()))));
     }
 
     pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
@@ -44,7 +48,35 @@ impl Fields {
     fn set(&mut self, field: &Field, value: impl Into<Value>) {
         // A field that a macro writes as `r#type` is called `type`.
         let name = field.name();
-        self.0.insert(name.strip_prefix("r#").unwrap_or(name), value.into());
+        let name = name.strip_prefix("r#").unwrap_or(name);
+        let value = if is_name_of_secret(name) { REDACTED.into() } else { without_secrets(name, value.into()) };
+        self.0.insert(name, value);
+    }
+}
+
+/// Fields that have names and ids of the system, and no text. A secret of the same letters must not hide what a line is about.
+const NAMES: [&str; 6] = ["workflow", "step", "state", "correlation_id", "request_id", "task_id"];
+
+/// Whether a field says what the line is about, by which metrics, spans and people find it.
+fn is_about(name: &str, text: &str) -> bool {
+    NAMES.contains(&name) || (name == "code" && is_code(text))
+}
+
+/// The value with [`redact`] applied to its text, unless it says what the line is about. A number that looks like a card's is replaced, too.
+fn without_secrets(name: &str, value: Value) -> Value {
+    match value {
+        Value::String(text) if is_about(name, &text) => Value::String(text),
+        Value::String(text) => match redact(&text) {
+            Cow::Owned(redacted) => Value::String(redacted),
+            Cow::Borrowed(_) => Value::String(text),
+        },
+        Value::Number(number) if number.as_u64().is_some_and(|number| number >= FEWEST_OF_CARD) => {
+            match redact(&number.to_string()) {
+                Cow::Owned(redacted) => Value::String(redacted),
+                Cow::Borrowed(_) => Value::Number(number),
+            }
+        }
+        value => value,
     }
 }
 

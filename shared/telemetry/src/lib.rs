@@ -5,9 +5,13 @@
 //! crate, has its `workflow`, `step` and `message_id`, its `task_id` once the message is read, its `correlation_id` once the task is, and its
 //! `attempt` once one has begun. A thread of its own, as of a blocking call, has no span, and neither has a host whose log level silences the target
 //! `stepwell`.
+//!
+//! Every line goes through [`redaction`], whoever writes it: the engine, a step, a dependency or a panic. A host begins with [`start`], so no line
+//! of it goes another way.
 
 mod fields;
 mod metrics;
+mod panics;
 mod traces;
 
 pub use metrics::{Kind, METRICS, Metric};
@@ -16,7 +20,10 @@ pub use traces::{EXPORT_TIME, Traces, TracesError};
 use fields::Fields;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::Value;
-use std::{io::Write, time::UNIX_EPOCH};
+use std::{
+    io::{self, Write},
+    time::UNIX_EPOCH,
+};
 use tracing::{
     Event, Metadata, Subscriber,
     span::{Attributes, Id, Record},
@@ -30,7 +37,18 @@ use tracing_subscriber::{
     },
     layer::Context,
     registry::LookupSpan,
+    util::{SubscriberInitExt, TryInitError},
 };
+
+/// Begins the log of a process: its lines are written by this subscriber, and panics are lines as well.
+///
+/// # Errors
+/// The process has a log already, which stays.
+pub fn start(subscriber: impl SubscriberInitExt) -> Result<(), TryInitError> {
+    subscriber.try_init()?;
+    panics::log();
+    Ok(())
+}
 
 /// Makes the layer that writes the lines.
 ///
@@ -56,6 +74,15 @@ where
     })
 }
 
+/// Makes the layer that writes lines for people at a terminal, of the same events.
+pub fn text_lines<S, W>(writer: W) -> impl Layer<S>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    W: for<'writer> MakeWriter<'writer> + 'static,
+{
+    tracing_subscriber::fmt::layer().with_writer(Redacted(writer)).with_ansi(false).with_target(false)
+}
+
 /// Makes the layer that tells `record` what each line adds to which of the [metrics](METRICS), with the values of its dimensions, whether the
 /// line is written or not.
 pub fn samples<S>(record: impl Fn(&'static Metric, &[&str], f64) + 'static) -> impl Layer<S>
@@ -63,6 +90,29 @@ where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
     OfEvents(move |_: &'static Metadata<'static>, fields: Fields| metrics::record(&fields, &record))
+}
+
+/// Writes lines without their secrets. Each write has to be a whole line.
+struct Redacted<W>(W);
+
+impl<'writer, W: MakeWriter<'writer>> MakeWriter<'writer> for Redacted<W> {
+    type Writer = Redacted<W::Writer>;
+
+    fn make_writer(&'writer self) -> Self::Writer {
+        Redacted(self.0.make_writer())
+    }
+}
+
+impl<W: Write> Write for Redacted<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        self.0.write_all(redaction::redact(&text).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// Makes the layer that keeps a span of each line that [makes one](Traces), until it is exported.

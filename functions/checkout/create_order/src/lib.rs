@@ -57,7 +57,7 @@ impl<O: Orders> Step for CreateOrder<O> {
             payment_id: payment.payment_id,
             simulated: payment.simulated,
             // A missing address fails only the confirmation, because the paid cart has to be ordered.
-            customer_email: request.customer_info.email,
+            customer_email: request.customer_info.email.map(|email| email.expose().to_owned()),
             customer_name: request.customer_info.name.map(String::from),
             shipping_info: request.shipping_info,
             priority: request.priority,

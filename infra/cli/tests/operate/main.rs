@@ -9,6 +9,7 @@
 )]
 
 mod console;
+mod secrets;
 mod shop;
 
 use serde_json::{Value, json};

@@ -85,10 +85,21 @@ impl Shop {
         Self::start_in(TempDir::new().unwrap())
     }
 
+    /// Its log, of this form, is the file `log` in its folder, with all that anything in the process can tell.
+    pub(crate) fn start_with_log(form: &str) -> Self {
+        let data = TempDir::new().unwrap();
+        let log = fs::File::create(data.path().join("log")).unwrap();
+        Self::start_by(data, |serve| serve.args(["--log", form]).env("RUST_LOG", "trace").stderr(log))
+    }
+
     fn start_in(data: TempDir) -> Self {
+        Self::start_by(data, |serve| serve.env_remove("RUST_LOG").stderr(Stdio::null()))
+    }
+
+    fn start_by(data: TempDir, log: impl FnOnce(&mut Command) -> &mut Command) -> Self {
         let mut serve = Command::new(program());
         serve.args(["serve", "--port", "0", "--operators-port", "0", "--data"]).arg(data.path());
-        let serve = serve.env_remove("RUST_LOG").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let serve = log(&mut serve).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut process = serve.spawn().unwrap();
         let mut output = BufReader::new(process.stdout.take().unwrap());
         let mut line = String::new();
@@ -100,6 +111,12 @@ impl Shop {
             assert!(output.read_line(&mut line).unwrap() > 0, "it has ended");
         }
         Self { data, process, _output: output, customers }
+    }
+
+    /// The address of the operators' API.
+    pub(crate) fn operators(&self) -> String {
+        let url = fs::read_to_string(self.data.path().join("operators-url")).unwrap();
+        url.trim().trim_start_matches("http://").to_owned()
     }
 
     /// Kills it.

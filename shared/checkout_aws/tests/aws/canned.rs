@@ -3,7 +3,9 @@
 
 use crate::shop::{line, now};
 use checkout::testing::rules::wanted;
-use checkout::{Catalogue, Email, HoldError, MailError, Mailer, ProductId, Stock, StoreError, Storefront};
+use checkout::{
+    Catalogue, Email, EmailAddress, HoldError, MailError, Mailer, ProductId, Stock, StoreError, Storefront,
+};
 use checkout_aws::{MAIL_TIMEOUT, SesMailer, Tables, UNREADABLE_ROW};
 use serde_json::Value;
 use std::{
@@ -260,8 +262,19 @@ async fn errors_of_the_email_service_are_distinguished() {
     ];
     for (answers, expected) in cases {
         let (config, _) = server(answers).await;
-        assert_eq!(SesMailer::new(&config, "orders@example.com".parse().unwrap()).send(&email).await, Err(expected));
+        assert_eq!(SesMailer::new(&config, &"orders@example.com".parse().unwrap()).send(&email).await, Err(expected));
     }
+}
+
+/// SES names an address that is not verified. The shop's own is in the line, so that somebody can verify it.
+#[tokio::test]
+async fn address_of_the_shop_is_no_secret() {
+    let (config, _) = server(&[(200, "{}")]).await;
+    let mailer = SesMailer::new(&config, &"orders@shop-4.example".parse().unwrap());
+    let buyer: EmailAddress = "buyer@shop-4.example".parse().unwrap();
+    let said = "Email address is not verified: orders@shop-4.example, buyer@shop-4.example";
+    assert_eq!(redaction::redact(said), "Email address is not verified: orders@shop-4.example, ***");
+    drop((mailer, buyer));
 }
 
 #[tokio::test]
@@ -270,7 +283,7 @@ async fn email_is_tried_once_though_the_configuration_has_retries() {
     let (config, asked) = server(&[(503, "{}")]).await;
     let retries = aws_config::retry::RetryConfig::standard().with_max_attempts(5);
     let config = config.to_builder().retry_config(retries.with_initial_backoff(Duration::from_millis(1))).build();
-    let error = SesMailer::new(&config, "orders@example.com".parse().unwrap()).send(&email).await.unwrap_err();
+    let error = SesMailer::new(&config, &"orders@example.com".parse().unwrap()).send(&email).await.unwrap_err();
     assert_eq!(error, MailError::Unavailable("no code".to_owned()));
     assert_eq!(asked.load(Ordering::Relaxed), 1);
 }
@@ -282,7 +295,7 @@ async fn slow_answer_of_the_email_service_is_waited_for() {
     let (config, asked) = slow_server(Duration::from_millis(600), &[(200, r#"{"MessageId": "one"}"#)]).await;
     let hasty = aws_config::timeout::TimeoutConfig::builder().operation_attempt_timeout(Duration::from_millis(200));
     let config = config.to_builder().timeout_config(hasty.build()).build();
-    let sent = SesMailer::new(&config, "orders@example.com".parse().unwrap()).send(&email).await;
+    let sent = SesMailer::new(&config, &"orders@example.com".parse().unwrap()).send(&email).await;
     assert_eq!((sent, asked.load(Ordering::Relaxed)), (Ok("one".to_owned()), 1));
 }
 
@@ -300,7 +313,7 @@ async fn unreachable_service_is_unavailable() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let config = config.to_builder().endpoint_url(format!("http://{free}")).build();
     let email = Email { to: "test@example.com".parse().unwrap(), subject: "s".to_owned(), text: "t".to_owned() };
-    let error = SesMailer::new(&config, "orders@example.com".parse().unwrap()).send(&email).await.unwrap_err();
+    let error = SesMailer::new(&config, &"orders@example.com".parse().unwrap()).send(&email).await.unwrap_err();
     assert_eq!(error, MailError::Unavailable("no connection".to_owned()));
     let error = Tables::new(&config, "shop-").products(&[ProductId(1)]).await.unwrap_err();
     assert_eq!(error, StoreError::Failed("no connection".to_owned()));

@@ -14,6 +14,6 @@ async fn email_is_sent() {
         subject: "Zoë's order".to_owned(),
         text: "Hello\n\nthere\n".to_owned(),
     };
-    let message_id = SesMailer::new(&config, sender.parse().unwrap()).send(&email).await.unwrap();
+    let message_id = SesMailer::new(&config, &sender.parse().unwrap()).send(&email).await.unwrap();
     assert!(!message_id.is_empty());
 }

@@ -429,7 +429,7 @@ pub struct Failure {
 impl Failure {
     /// The longest stored message, in bytes. The step's item keeps the messages of 50 attempts.
     pub const MAX_MESSAGE_BYTES: usize = 1_000;
-    const MAX_CODE_BYTES: usize = 100;
+    pub(crate) const MAX_CODE_BYTES: usize = 100;
 
     /// Makes a failure, and cuts code and message to their maximum lengths.
     pub fn new(code: &str, message: &str) -> Self {

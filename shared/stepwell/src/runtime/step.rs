@@ -36,6 +36,7 @@ use crate::core::{
     id::TaskId,
     timestamp::Timestamp,
 };
+use redaction::REDACTED;
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use std::{
@@ -159,7 +160,7 @@ pub struct StepError {
     pub kind: ErrorKind,
     /// The code, for programs, such as `PAYMENT_DECLINED`. [`error_codes!`](crate::error_codes) makes a list of codes.
     pub code: String,
-    /// A sentence for people. It is stored and shown, so it must hold no secret.
+    /// A sentence for people. It is stored and shown, so it must hold no secret. The worker [redacts](redaction) those that it knows.
     pub message: String,
     /// Whether it is about the service that the step waits on ([`from_service`](Self::from_service)).
     pub from_service: bool,
@@ -265,13 +266,19 @@ impl fmt::Display for StepError {
 
 impl std::error::Error for StepError {}
 
-/// The data that the engine loaded for an attempt: the context and the results of earlier steps, as JSON text.
-#[derive(Clone, Debug, Default)]
+/// The data that the engine loaded for an attempt: the context and the results of earlier steps, as JSON text. `Debug` shows none of it.
+#[derive(Clone, Default)]
 pub struct TaskData {
     /// The task's context.
     pub context: String,
     /// The results of the steps that are done, by step name.
     pub results: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for TaskData {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskData").field("results_of", &self.results.keys()).finish_non_exhaustive()
+    }
 }
 
 /// A type that a step can take as its input.
@@ -316,7 +323,8 @@ impl<T: DeserializeOwned + Send> Input for Context<T> {
 
     fn from_data(data: &TaskData) -> Result<Self, StepError> {
         serde_json::from_str(&data.context).map(Self).map_err(|error| {
-            StepError::new(EngineCode::InvalidContext, format!("the task's context does not fit this step: {error}"))
+            let message = format!("the task's context does not fit this step: {}", misfit(&error));
+            StepError::new(EngineCode::InvalidContext, message)
         })
     }
 }
@@ -340,11 +348,51 @@ impl<T: StepResult> Input for Option<ResultOf<T>> {
     fn from_data(data: &TaskData) -> Result<Self, StepError> {
         let Some(text) = data.results.get(T::STEP) else { return Ok(None) };
         let result: Option<T> = serde_json::from_str(text).map_err(|error| {
-            let message = format!("the result of step `{}` does not fit this step: {error}", T::STEP);
+            let message = format!("the result of step `{}` does not fit this step: {}", T::STEP, misfit(&error));
             StepError::new(EngineCode::InvalidResult, message)
         })?;
         Ok(result.map(ResultOf))
     }
+}
+
+/// Says why a text does not fit a type, without the value that does not, which may be a secret.
+fn misfit(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    // What is wrong with the JSON is said without any of it.
+    let told = if error.is_data() { without_value(&text) } else { Some(text) };
+    told.unwrap_or_else(|| format!("a value that its type refuses at line {} column {}", error.line(), error.column()))
+}
+
+/// One of serde's own texts without the value in it; `None` for any other, such as that of a type with a check of its own.
+fn without_value(text: &str) -> Option<String> {
+    /// What serde calls values: those that it quotes, and those that it does not.
+    const KINDS: [&str; 12] = [
+        "boolean",
+        "integer",
+        "floating point",
+        "character",
+        "string",
+        "byte array",
+        "null",
+        "unit value",
+        "Option value",
+        "sequence",
+        "map",
+        "enum",
+    ];
+    // The names of fields are the type's own.
+    if text.starts_with("missing field `") || text.starts_with("duplicate field `") {
+        return Some(text.to_owned());
+    }
+    let end = [", expected ", ", there are no "].iter().filter_map(|end| text.rfind(end)).max()?;
+    let (found, expected) = text.split_at_checked(end)?;
+    let quoted = found.find(['"', '`']);
+    let (start, value) = found.split_at_checked(quoted.unwrap_or(found.len()))?;
+    let kind = start.strip_prefix("invalid type: ").or_else(|| start.strip_prefix("invalid value: "));
+    let is_known =
+        kind.map_or(start == "unknown variant " || start == "unknown field ", |kind| KINDS.contains(&kind.trim_end()));
+    let hidden = if value.is_empty() { "" } else { REDACTED };
+    is_known.then(|| format!("{start}{hidden}{expected}"))
 }
 
 /// Lets the step handle an input that cannot be read.

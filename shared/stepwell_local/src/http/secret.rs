@@ -21,9 +21,9 @@ const OWNER_ONLY: u32 = 0o600;
 /// The access of the owner's group and of everybody else.
 const OF_OTHERS: u32 = 0o077;
 
-/// A secret text.
+/// A secret text of the process, which stands in no log line of it.
 #[derive(Clone)]
-pub struct Secret(String);
+pub struct Secret(redaction::Secret);
 
 /// The reason why a secret cannot be read or made.
 #[derive(Debug, thiserror::Error)]
@@ -80,18 +80,18 @@ impl Secret {
         let secret = text.trim();
         match secret.chars().count() {
             characters if characters < MIN_CHARACTERS => Err(SecretError::Short { path: path.to_owned(), characters }),
-            _ => Ok(Self(secret.to_owned())),
+            _ => Ok(Self(secret.into())),
         }
     }
 
     /// The text.
     pub fn expose(&self) -> &str {
-        &self.0
+        self.0.expose()
     }
 
     /// Compares in a time that does not depend on where the texts differ.
     pub fn is(&self, text: &str) -> bool {
-        self.0.as_bytes().ct_eq(text.as_bytes()).into()
+        self.expose().as_bytes().ct_eq(text.as_bytes()).into()
     }
 }
 
@@ -119,7 +119,7 @@ fn create(path: &Path) -> io::Result<Secret> {
     fs::rename(&partial, path)?;
     // URLs that were given away rest on the secret.
     sync_folder_of(path)?;
-    Ok(Secret(secret))
+    Ok(Secret(redaction::Secret::new(secret)))
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ impl Written {
     }
 
     /// The lines without their times.
+    #[allow(dead_code, reason = "only some of the tests read fields")]
     pub(crate) fn lines(&self) -> Vec<Map<String, Value>> {
         let read = |line: &str| {
             let mut line: Map<String, Value> =

@@ -28,7 +28,6 @@ use tracing_subscriber::{
     Layer,
     filter::{LevelFilter, Targets},
     layer::SubscriberExt,
-    util::SubscriberInitExt,
 };
 
 /// The options of `serve`.
@@ -184,11 +183,9 @@ pub(crate) fn init_logging(log: Log, level: Level, metrics: Option<&Metrics>, tr
     });
     let spans = traces.cloned().map(|traces| telemetry::spans(traces).with_filter(LevelFilter::INFO));
     let registry = tracing_subscriber::registry().with(samples).with(spans);
-    match log {
-        Log::Json => registry.with(telemetry::log_lines(std::io::stderr, None).with_filter(targets)).init(),
-        Log::Text => {
-            let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-            registry.with(lines.with_ansi(false).with_target(false).with_filter(targets)).init();
-        }
-    }
+    // It fails only if there is a log already, and that one should stay.
+    let _ = match log {
+        Log::Json => telemetry::start(registry.with(telemetry::log_lines(std::io::stderr, None).with_filter(targets))),
+        Log::Text => telemetry::start(registry.with(telemetry::text_lines(std::io::stderr).with_filter(targets))),
+    };
 }

@@ -21,9 +21,12 @@ pub use compensations::CompensationOrder;
 pub(crate) use compensations::one_after_another;
 pub use deadline::Deadline;
 pub use policy::Compensate;
+use redaction::REDACTED;
 pub use search_keys::SearchKeys;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
@@ -84,6 +87,7 @@ pub struct Plan {
     compensation_order: CompensationOrder,
     deadline: Option<Deadline>,
     result_keys: BTreeMap<String, SearchKeys>,
+    secrets: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// The reason why some steps make no valid plan.
@@ -257,6 +261,7 @@ impl Plan {
             compensation_order: CompensationOrder::Serial,
             deadline: None,
             result_keys: BTreeMap::new(),
+            secrets: BTreeMap::new(),
         }
     }
 
@@ -339,6 +344,26 @@ impl Plan {
     /// The search keys in the result of this step or compensation, if it has any.
     pub fn search_keys_of(&self, step: &str) -> Option<&SearchKeys> {
         self.result_keys.get(step)
+    }
+
+    /// Sets the JSON pointers to the secret fields in the results of steps and compensations, by the names of these.
+    #[must_use]
+    pub fn with_secrets(mut self, secrets: BTreeMap<String, BTreeSet<String>>) -> Self {
+        self.secrets = secrets;
+        self
+    }
+
+    /// The result of this step or compensation as it may be shown: `***` stands in the place of each secret field. A result that cannot be read is
+    /// not shown.
+    pub fn shown_result<'a>(&self, step: &str, result: &'a str) -> Cow<'a, str> {
+        let Some(pointers) = self.secrets.get(step) else { return Cow::Borrowed(result) };
+        let mut shown = serde_json::from_str(result).unwrap_or_else(|_| REDACTED.into());
+        for pointer in pointers {
+            if let Some(secret) = Value::pointer_mut(&mut shown, pointer) {
+                *secret = REDACTED.into();
+            }
+        }
+        Cow::Owned(shown.to_string())
     }
 
     /// The names of all search keys in results.

@@ -4,7 +4,7 @@
 use super::{Compensate, CompensationOrder, Deadline, Plan, PlanError, SearchKeys, StepPlan};
 use crate::core::{backoff::Backoff, format::v1};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Stored {
@@ -29,6 +29,9 @@ pub(super) struct Stored {
     /// reader that does not know them may act on the task: it is not found by them.
     #[serde(rename = "k", default, skip_serializing_if = "BTreeMap::is_empty")]
     result_keys: BTreeMap<String, SearchKeys>,
+    /// The secret fields in the results of steps: for each step the pointers to them. A reader that does not know them shows them.
+    #[serde(rename = "h", default, skip_serializing_if = "BTreeMap::is_empty")]
+    secrets: BTreeMap<String, BTreeSet<String>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -191,7 +194,7 @@ impl TryFrom<Stored> for Plan {
         // Without the mark, the compensations run one after another whatever the graph is: formats 1 and 2 know nothing else.
         let graph = stored.compensation_graph;
         let compensation_order = if graph { CompensationOrder::Graph } else { CompensationOrder::Serial };
-        Ok(Self { compensation_order, ..plan }.with_result_keys(stored.result_keys))
+        Ok(Self { compensation_order, ..plan }.with_result_keys(stored.result_keys).with_secrets(stored.secrets))
     }
 }
 
@@ -206,6 +209,7 @@ impl From<Plan> for Stored {
             compensation_order,
             deadline,
             result_keys,
+            secrets,
         } = plan;
         let (complete_within_seconds, point_of_no_return) = match deadline {
             Some(deadline) => (Some(deadline.complete_within_seconds), deadline.point_of_no_return),
@@ -230,6 +234,7 @@ impl From<Plan> for Stored {
             complete_within_seconds,
             point_of_no_return,
             result_keys,
+            secrets,
         }
     }
 }
@@ -262,6 +267,7 @@ mod tests {
     #[test_case(|plan| plan.compensations.iter().all(|step| step.after.is_none()); "f of a compensation")]
     #[test_case(|plan| plan.deadline.is_none(); "w and p of a plan")]
     #[test_case(|plan| plan.result_keys.is_empty(); "k of a plan")]
+    #[test_case(|plan| plan.secrets.is_empty(); "h of a plan")]
     fn field_missing_in_a_version_1_plan_has_its_fixed_default(holds: fn(&Plan) -> bool) {
         let stored = r#"{"s":[
             {"n":"a"},

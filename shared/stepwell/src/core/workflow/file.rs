@@ -1,6 +1,8 @@
 //! Reads the YAML text into a checked [`Workflow`].
 
-use super::{TextFormat, Workflow, WorkflowError, WorkflowId, adjustment::Adjustment, keys, keys::mapping, search};
+use super::{
+    TextFormat, Workflow, WorkflowError, WorkflowId, adjustment::Adjustment, keys, keys::mapping, search, secret,
+};
 use crate::core::{
     backoff::Backoff,
     plan::{Compensate, Deadline, Plan, StepPlan, is_name},
@@ -117,7 +119,8 @@ pub(super) fn read(text: &str, formats: Formats<'_>) -> Result<Workflow, Workflo
         None => plan,
     };
     let (search_keys, result_keys) = search::read(root, &plan, file.schema.as_ref())?;
-    let plan = plan.with_result_keys(result_keys);
+    let secrets = secret::read(list(root, "step_templates")?)?;
+    let plan = plan.with_result_keys(result_keys).with_secrets(secrets);
     let adjustments = list(root, "adjustments")?.iter().enumerate();
     let adjustments = adjustments.map(|(index, adjustment)| read_adjustment(adjustment, index + 1, &plan));
     let adjustments = adjustments.collect::<Result<_, _>>()?;

@@ -63,6 +63,7 @@ pub(super) const STEP: Keys = Keys {
         "compensation",
         "optional",
         "waits_on",
+        "secret",
     ],
     taskers: &[
         "annotations",
@@ -91,6 +92,7 @@ pub(super) const COMPENSATION: Keys = Keys {
         "handler_config",
         "backoff",
         "waits_on",
+        "secret",
     ],
     taskers: STEP.taskers,
     open: false,

@@ -20,6 +20,7 @@
 //!       base_seconds: 1
 //!     waits_on: payment_gateway     # the service outside the stack that it calls: it gets one message at a time, and many copies,
 //!                                   # and while the service is out, it waits without an attempt (crate::core::breaker), unless it is optional
+//!     secret: [/receipt/iban]       # the fields of its result that no API shows, nor the console or the terminal, as JSON pointers; default: none
 //!     compensation:                 # the step that undoes this one, with the same keys but no dependencies
 //!       name: refund_payment
 //!       after: [cancel_order]       # the compensations that it waits for; [] for none. Default: those of the steps that depend
@@ -46,13 +47,14 @@
 //!       take_payment: { max_attempts: 2, timeout_seconds: 15 }
 //! ```
 //!
-//! The keys are Tasker's, except for `adjustments`, `backoff`, `optional`, `redrives`, `search`, `waits_on` and those of
+//! The keys are Tasker's, except for `adjustments`, `backoff`, `optional`, `redrives`, `search`, `secret`, `waits_on` and those of
 //! compensation and of the deadline. Other keys of Tasker's are ignored. Any other key is refused, so that a misspelt limit cannot silently become the default.
 
 mod adjustment;
 mod file;
 mod keys;
 mod search;
+mod secret;
 #[cfg(test)]
 mod tests;
 

@@ -43,11 +43,8 @@ pub(super) fn read(
             }
             _ => return Err(wrong("which has to be a JSON pointer into the context, or a `step` and `at`".to_owned())),
         };
-        if !pointer.is_empty() && !pointer.starts_with('/') {
-            return Err(wrong(format!("whose `{pointer}` is not a JSON pointer; write `/{pointer}`")));
-        }
-        if pointer.split('~').skip(1).any(|rest| !rest.starts_with(['0', '1'])) {
-            return Err(wrong(format!("whose `{pointer}` is not a JSON pointer; write `~0` for `~` and `~1` for `/`")));
+        if let Some(problem) = no_pointer(pointer) {
+            return Err(wrong(format!("whose {problem}")));
         }
         match step {
             Some(step) if plan.step(step).is_none() => {
@@ -64,6 +61,15 @@ pub(super) fn read(
         }
     }
     Ok((of_context, of_results))
+}
+
+/// Why a text is not a JSON pointer (RFC 6901), if it is none.
+pub(super) fn no_pointer(text: &str) -> Option<String> {
+    if !text.is_empty() && !text.starts_with('/') {
+        return Some(format!("`{text}` is not a JSON pointer; write `/{text}`"));
+    }
+    let is_escaped = text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
+    (!is_escaped).then(|| format!("`{text}` is not a JSON pointer; write `~0` for `~` and `~1` for `/`"))
 }
 
 /// The keywords by which a schema may have more properties than its `properties` lists.

@@ -306,6 +306,38 @@ fn search_keys_are_read_from_the_context_and_from_results() {
 }
 
 #[test]
+fn secret_fields_of_results_are_kept_with_the_plan_and_not_shown() {
+    let file = REFUND.replace("name: pay", "name: pay\n    secret: [/card/last, /by]");
+    let file = file
+        .replace("name: refund,", "name: refund, secret: [''],")
+        .replace("name: ship", "name: ship\n    secret: []");
+    let workflow = Workflow::from_yaml(&file).unwrap();
+    let plan = serde_json::to_string(&workflow.plan_for(&json!({}))).unwrap();
+    assert!(plan.contains(r#""h":{"pay":["/by","/card/last"],"refund":[""]}"#), "{plan}");
+    let plan: Plan = serde_json::from_str(&plan).unwrap();
+    assert_eq!(plan, *workflow.plan());
+    let shown = |step: &str, result: &str| plan.shown_result(step, result).into_owned();
+    let hidden = r#"{"amount":100.00,"card":{"kind":"visa","last":"***"}}"#;
+    assert_eq!(shown("pay", r#"{"amount": 100.00, "card": {"kind": "visa", "last": {"a": 1}}}"#), hidden);
+    assert_eq!(shown("pay", r#"{"by": null}"#), r#"{"by":"***"}"#);
+    assert_eq!([shown("refund", "5"), shown("pay", "{"), shown("ship", "{ }")], [r#""***""#, r#""***""#, "{ }"]);
+}
+
+#[test]
+fn invalid_secret_is_refused_with_its_step() {
+    let refused = |secret: &str| refusal(&REFUND.replace("name: refund,", &format!("name: refund, secret: {secret},")));
+    let cases = [
+        ("/iban", "`secret` of step `refund` has to be a list of JSON pointers into its result"),
+        ("[/iban, 5]", "`secret` of step `refund` has an entry that is not a text"),
+        ("[iban]", "`secret` of step `refund` is wrong: `iban` is not a JSON pointer; write `/iban`"),
+    ];
+    for (secret, problem) in cases {
+        let said = refused(secret);
+        assert!(said.contains(problem), "{secret}: {said}");
+    }
+}
+
+#[test]
 fn invalid_search_key_is_refused_with_its_name() {
     let schema = "schema: {properties: {customer: {properties: {email: {}}}, address: {}}}";
     let refused = |search: &str| refusal(&format!("search: {search}\n{schema}\n{REFUND}"));

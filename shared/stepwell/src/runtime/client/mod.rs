@@ -118,10 +118,8 @@ pub enum StartError {
         bytes: usize,
     },
     /// The idempotency key was used with another request.
-    #[error("the idempotency key `{key}` was used with another request, which started task {task_id}")]
+    #[error("the idempotency key was used with another request, which started task {task_id}")]
     KeyUsed {
-        /// The key.
-        key: String,
         /// The task that the other request started.
         task_id: TaskId,
     },
@@ -246,12 +244,12 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         match found.newer.take() {
             None if same && found.task == start.task_id => {}
             None if same => (found, start.is_written) = self.of_a_task_that_starts(found, &start).await?,
-            None => return Err(StartError::KeyUsed { key: found.key, task_id: found.task }),
+            None => return Err(StartError::KeyUsed { task_id: found.task }),
             // The newer version has started the task. Only that version may complete a start of its own that broke off.
             Some(newer) => {
                 let started = same && self.snapshot(found.task).await.map_err(StartError::NotWritten)?.is_some();
                 if !started {
-                    tracing::error!(key = found.key, code = NEWER_FORMAT, error = %newer, "not started");
+                    tracing::error!(task_id = %found.task, code = NEWER_FORMAT, error = %newer, "not started");
                     return Err(StartError::Newer(newer));
                 }
                 (start.started_by, start.is_written) = (Some(newer), true);

@@ -6,12 +6,13 @@ use crate::{
         codes::EngineCode,
         limits::{MAX_RESULT_BYTES, THROTTLED_FOR},
         plan::StepPlan,
-        record::{Lease, TaskRecord},
+        record::{Failure, Lease, TaskRecord},
         timestamp::Timestamp,
     },
     runtime::step::{ErrorKind, Input, Step, StepContext, StepError, TaskData},
 };
 use futures::FutureExt;
+use redaction::{is_code, redact_beginning};
 use std::{any::Any, panic::AssertUnwindSafe, sync::atomic::Ordering::Relaxed, time::Duration};
 
 /// The consequence of an error.
@@ -67,8 +68,21 @@ impl Failed<'_> {
     }
 }
 
-/// Runs the handler under its timeout, with panics caught. Returns its output as JSON.
+/// Runs the handler under its timeout, with panics caught. Returns its output as JSON, or its error without the secrets that the handler had.
 pub(super) async fn run<S: Step>(step: &S, data: &TaskData, context: &StepContext) -> Result<String, StepError> {
+    redaction::in_scope(async {
+        run_unredacted(step, data, context).await.map_err(|mut error| {
+            error.message = redact_beginning(&error.message, Failure::MAX_MESSAGE_BYTES).into_owned();
+            if !is_code(&error.code) {
+                error.code = redact_beginning(&error.code, Failure::MAX_CODE_BYTES).into_owned();
+            }
+            error
+        })
+    })
+    .await
+}
+
+async fn run_unredacted<S: Step>(step: &S, data: &TaskData, context: &StepContext) -> Result<String, StepError> {
     let limit = context.time_left();
     // Reading the input and writing the output is the step author's code, too.
     let handler = AssertUnwindSafe(async {
@@ -119,14 +133,16 @@ mod tests {
     use crate::{
         core::{
             record::Trail,
-            record::{Action, ActionKind, AttemptRecord, Failure, Outcome},
+            record::{Action, ActionKind, AttemptRecord, Outcome},
             state::StepState,
         },
         runtime::step::{Context, permanent, retryable, throttled},
         testing::fixtures::{at, staged::graph},
     };
     use proptest::prelude::*;
+    use redaction::Secret;
     use serde_json::{Value, json};
+    use test_case::test_case;
 
     struct ReturnsValueOf<F>(F);
 
@@ -167,6 +183,79 @@ mod tests {
             assert_eq!((state, error.code.as_str()), (StepState::Retrying, "PANIC"));
             assert_eq!(error.message, "the handler panicked: a text");
         }
+    }
+
+    /// A handler that fails with its secret: in an error, or in a panic.
+    struct Tells {
+        panics: bool,
+        code: &'static str,
+    }
+
+    impl Step for Tells {
+        type Input = Context<Secret>;
+        type Output = Value;
+
+        async fn run(&self, Context(token): Context<Secret>, _: &StepContext) -> Result<Value, StepError> {
+            let message = format!("the bank refuses {} at /charge?key=planted", token.expose());
+            drop(token);
+            assert!(!self.panics, "{message}");
+            Err(permanent(self.code, message))
+        }
+    }
+
+    /// What the handler had is dropped by then.
+    #[tokio::test(start_paused = true)]
+    async fn error_and_panic_of_an_attempt_are_stored_without_the_secrets_of_its_input() {
+        // Operators decide by an error code, so it stays as it is.
+        let codes = [("REFUSED_TOK-4711", "REFUSED_***"), ("REFUSED_TOK_4711", "REFUSED_TOK_4711")];
+        for (panics, (code, expected)) in [(false, codes[0]), (false, codes[1]), (true, codes[0])] {
+            let harness = graph(&[&[]], &[], "").with("s0", Tells { panics, code });
+            let _other = Secret::new("tok_4711");
+            let task = harness.start(&json!("tok-4711")).await.unwrap();
+            harness.run_for(Duration::ZERO).await.unwrap();
+            let stored = harness.step(task, "s0").error.unwrap();
+            assert!(stored.message.ends_with("the bank refuses *** at /charge?key=***"), "{stored:?}");
+            assert!(panics || stored.code == expected, "{stored:?}");
+        }
+    }
+
+    /// A type whose own error quotes the value, as that of an amount does.
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(try_from = "u32")]
+    struct Small;
+
+    impl TryFrom<u32> for Small {
+        type Error = String;
+
+        fn try_from(number: u32) -> Result<Self, String> {
+            Err(format!("`{number}` is too large"))
+        }
+    }
+
+    /// A type that has no field.
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Empty {}
+
+    #[test]
+    fn unknown_field_is_not_quoted() {
+        let context = r#"{"a, expected b": 5}"#;
+        let error = Context::<Empty>::from_data(&TaskData { context: context.to_owned(), ..TaskData::default() });
+        let expected =
+            "the task's context does not fit this step: unknown field ***, there are no fields at line 1 column 16";
+        assert_eq!(error.unwrap_err().message, expected);
+    }
+
+    #[test_case(r#""tok_4711""#, "invalid type: string ***, expected u32 at line 1 column 10")]
+    #[test_case(r#""a, expected \"b`""#, "invalid type: string ***, expected u32 at line 1 column 18")]
+    #[test_case("5000", "a value that its type refuses at line 1 column 4"; "an error of the type")]
+    #[test_case("-4711", "invalid value: integer ***, expected u32 at line 1 column 5")]
+    #[test_case("{}", "invalid type: map, expected u32 at line 1 column 0"; "nothing to hide")]
+    fn input_that_does_not_fit_is_not_quoted(context: &str, problem: &str) {
+        let data = TaskData { context: context.to_owned(), ..TaskData::default() };
+        let error = Context::<Small>::from_data(&data).unwrap_err();
+        assert_eq!(error.message, format!("the task's context does not fit this step: {problem}"));
+        assert!(!format!("{data:?}").contains(context));
     }
 
     /// The verdict on attempt `attempt`, of which `throttled` were throttled right before, so many seconds after the start.

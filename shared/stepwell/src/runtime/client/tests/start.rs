@@ -93,7 +93,7 @@ async fn idempotency_key_belongs_to_its_first_request() {
     let other_workflow = workflow(JOIN, &[], "name: other, namespace_name: tests,");
     for other in [start(&join(), 2).await, start(&other_workflow, 1).await] {
         let message =
-            format!("the idempotency key `a-key` was used with another request, which started task {}", first.task_id);
+            format!("the idempotency key was used with another request, which started task {}", first.task_id);
         assert_eq!(other.unwrap_err().to_string(), message);
     }
     let elsewhere = workflow(JOIN, &[], "name: graph, namespace_name: elsewhere,");

@@ -1,0 +1,101 @@
+//! Secrets that customers and strangers send to a shop, looked for in all that it writes and tells operators.
+
+use crate::shop::{Ended, Shop, read_answer};
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, fs};
+
+/// What each secret has in it, whatever its case.
+const MARK: &str = "planted";
+
+/// A checkout whose texts are all marked.
+fn request(card: &str, product: u32, amount: f64) -> String {
+    json!({"checkout": {
+        "cart_items": [{"product_id": product, "quantity": 1, "name": "Planted name of a product"}],
+        "payment_info": {"token": format!("{card}_planted1"), "amount": amount},
+        "customer_info": {"email": "planted-2@example.com", "name": "Planted Three", "phone": "planted 4"},
+        "shipping_info": {"street": "5 Planted Street"},
+    }})
+    .to_string()
+}
+
+/// Sends what a customer, a stranger and a wrong operator send. Returns the tasks, and the key of the first.
+fn send(shop: &Shop) -> (Vec<String>, String) {
+    let headers = |key: &str| {
+        format!(
+            "Host: localhost\r\nContent-Type: application/json\r\nAuthorization: Bearer planted-bearer-7\r\n\
+             Idempotency-Key: planted-{key}\r\nX-Task-Key: planted-key-8\r\nCookie: planted=9\r\n"
+        )
+    };
+    let mut answers = Vec::new();
+    for (card, product, amount) in [("test_success_visa", 1, 60.0), ("test_declined_visa", 2, 20.66)] {
+        let answer =
+            read_answer(&shop.customers, "POST /checkout?wait=10", &headers(card), &request(card, product, amount));
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 202"), "{answer}");
+        answers.push(serde_json::from_str::<Value>(body).unwrap());
+    }
+    let tasks: Vec<String> =
+        answers.iter().map(|answer| answer["task_id"].as_str().unwrap_or_else(|| panic!("{answer}")).into()).collect();
+    let key = answers[0].to_string().split_once("?key=").unwrap().1[..22].to_owned();
+    for ask in ["order_status", "workflow_details", "orders"] {
+        for key in [&*key, "planted-key-10"] {
+            read_answer(&shop.customers, &format!("GET /{ask}/{}?key={key}", tasks[0]), &headers("x"), "");
+        }
+    }
+    for body in ["{\"token\": \"planted", r#"{"checkout": {"payment_info": {"card_number": "4242planted"}}}"#] {
+        read_answer(&shop.customers, "POST /checkout?key=planted-11", &headers("y"), body);
+    }
+    read_answer(&shop.operators(), "GET /tasks?status=planted", &headers("z"), "");
+    (tasks, key)
+}
+
+/// What is told of these tasks, by what tells it.
+fn told(shop: &Shop, tasks: &[String]) -> BTreeMap<String, String> {
+    let mut told = BTreeMap::new();
+    let mut add = |what: String, Ended { code, stdout, stderr }: Ended| {
+        assert_eq!(code, Some(0), "{what}: {stderr}");
+        told.insert(what, stdout + &stderr);
+    };
+    for task in tasks {
+        for what in ["show", "graph"] {
+            add(format!("{what} {task}"), shop.operate(&[what, task]));
+            add(format!("{what} {task} --json"), shop.operate(&[what, task, "--json"]));
+        }
+    }
+    for what in [&["list"][..], &["list", "--key", "email:planted-2@example.com"], &["analytics"], &["health"]] {
+        add(what.join(" "), shop.operate(what));
+        add(format!("{} --json", what.join(" ")), shop.operate(&[what, &["--json"]].concat()));
+    }
+    let token = fs::read_to_string(shop.data.path().join("operator-token")).unwrap();
+    let headers = format!("Host: localhost\r\nAuthorization: Bearer {}\r\nX-Operator: ann\r\n", token.trim());
+    for path in ["/metrics", "/health/status", "/workflows", &format!("/tasks/{}/events?wait=0", tasks[0])] {
+        let answer = read_answer(&shop.operators(), &format!("GET {path}"), &headers, "");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+        told.insert(path.to_owned(), answer);
+    }
+    told
+}
+
+#[test]
+fn secrets_of_requests_are_in_no_log_and_in_nothing_that_operators_are_told() {
+    for format in ["json", "text"] {
+        let mut shop = Shop::start_with_log(format);
+        let (tasks, key) = send(&shop);
+        let mut told = told(&shop, &tasks);
+        shop.stop();
+        let log = fs::read_to_string(shop.data.path().join("log")).unwrap();
+        assert!(tasks.iter().all(|task| log.contains(task)) && log.contains("attempt ended"), "{log}");
+        told.insert(format!("the log as {format}"), log);
+        for name in ["operator-token", "task-key"] {
+            let secret = fs::read_to_string(shop.data.path().join(name)).unwrap();
+            for (what, text) in &told {
+                assert!(!text.contains(secret.trim()), "{name} is in {what}: {text}");
+            }
+        }
+        for (what, text) in &told {
+            assert!(!text.contains(&key), "a task's key is in {what}: {text}");
+            let lines: Vec<_> = text.lines().filter(|line| line.to_lowercase().contains(MARK)).collect();
+            assert!(lines.is_empty(), "{what}: {lines:?}");
+        }
+    }
+}
