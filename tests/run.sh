@@ -381,7 +381,9 @@ stop_dynamodb_local() {
 scenarios() {
   need_stack test "scenarios through HTTP" || return 0
   # They mostly wait, so more of them run at a time than there are processors.
-  check "scenarios through HTTP" on_stack test cargo test --workspace --features lambda --test scenarios -- --skip local:: --test-threads 8
+  check "scenarios through HTTP" on_stack test cargo test --workspace --features lambda --test scenarios -- --skip local:: --skip pauses:: --test-threads 8
+  # Alone, because the checkouts of all others would wait.
+  check "a paused step" on_stack test cargo test --workspace --features lambda --test scenarios -- pauses::
   check "operators with tokens" on_stack test tests/tokens.sh
 }
 

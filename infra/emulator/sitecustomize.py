@@ -8,7 +8,8 @@ Some things in MiniStack are unlike AWS in a way that matters here, and one is m
 
 2. With AUTH=true it gives each function the credentials of its role and evaluates the role's policies at every call; all
    other keys are root's. But it looks for the right to send mail on the resource *, and knows no sender. SES looks for it
-   on the sender's identity, and a condition may name the sender.
+   on the sender's identity, and a condition may name the sender. Nor does it know the change of an
+   event source mapping, or whose function that is for, which a condition may name, too.
 
 3. The decisions about functions' calls are written to the file `calls` in the folder STEPWELL_STATE: a line for each
    function, action, resource and decision that differs, separated by tabs. tests/run.sh compares them with what the roles
@@ -59,6 +60,19 @@ def ses_resource_arn_of_mail_too(method, path, body, region, account_id):
 
 iam_actions._ses_v2_resource_arn = ses_resource_arn_of_mail_too
 
+# ---- Event source mappings -------------------------------------------------------------------------------------------
+
+lambda_action = iam_actions._lambda_action
+
+
+def lambda_action_of_mappings_too(method, path):
+    if method == "PUT" and "/event-source-mappings/" in path:
+        return "UpdateEventSourceMapping"
+    return lambda_action(method, path)
+
+
+iam_actions._lambda_action = lambda_action_of_mappings_too
+
 # ---- The record ------------------------------------------------------------------------------------------------------
 
 enforce = iam_evaluator.enforce
@@ -73,6 +87,8 @@ denied_resource = contextvars.ContextVar("the resource that this request was den
 def enforce_and_record(access_key_id, iam_action, service, region, resource_arn="*", service_context=None):
     if iam_action == "ses:SendEmail" and sender.get():
         service_context = {**(service_context or {}), "ses:FromAddress": sender.get()}
+    if iam_action == "lambda:UpdateEventSourceMapping":
+        service_context = {**(service_context or {}), "lambda:FunctionArn": function_of_mapping(resource_arn)}
     refused = enforce(access_key_id, iam_action, service, region, resource_arn, service_context)
     function = function_of(access_key_id)
     if function and isinstance(refused, iam_evaluator.AuthError):
@@ -81,6 +97,12 @@ def enforce_and_record(access_key_id, iam_action, service, region, resource_arn=
         record_request(function)
         record(function, iam_action, resource_arn, refused)
     return refused
+
+
+def function_of_mapping(arn):
+    from ministack.services import lambda_svc
+
+    return (lambda_svc._esms.get(arn.rpartition(":")[2]) or {}).get("FunctionArn", "")
 
 
 def extract_and_keep_iam_action(service, *request):

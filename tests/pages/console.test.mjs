@@ -452,6 +452,36 @@ test("the workflows have the figures of their steps", async () => {
   await page.context().close();
 });
 
+test("a step is paused, which the overview and its tasks tell, and resumed", async () => {
+  const page = await open({});
+  await show(page, "/console/workflows");
+  await page.getByRole("button", { name: "Pause… process_payment" }).click();
+  await page.getByText("No attempt of it begins until it is resumed").waitFor();
+  await page.getByLabel("Why").fill("the gateway is down");
+  await page.getByRole("button", { name: "Pause", exact: true }).click();
+  await page.getByText("begins in ten seconds").waitFor();
+  await page.getByRole("button", { name: "Do it now" }).click();
+  await page.getByText("paused since").waitFor();
+  await accessible(page, "a paused step");
+  await shot(page, "light-paused");
+  const id = await buy("success");
+  await until("it waits", async () => (await api(`/tasks/${id}`)).paused?.length === 1);
+  for (const path of ["/console/", `/console/tasks/${id}`]) {
+    await show(page, path);
+    await page.getByText("by ann: the gateway is down").waitFor();
+  }
+  assert.deepEqual((await api(`/tasks/${id}`)).steps.find(({ name }) => name === "process_payment").attempts, []);
+
+  await show(page, "/console/workflows");
+  await page.getByRole("button", { name: "Resume… process_payment" }).click();
+  await page.getByLabel("Why").fill("it is back");
+  await page.getByRole("button", { name: "Resume", exact: true }).click();
+  await page.getByRole("button", { name: "Do it now" }).click();
+  await page.getByText("paused since").waitFor({ state: "detached" });
+  await taskIs(id, "complete");
+  await page.context().close();
+});
+
 /** Has a page told something else of a task. */
 const change = (page, id, alter) =>
   page.route(`**/api/tasks/${id}/events?*`, async (route) => {
@@ -500,7 +530,7 @@ test("a broken page leaves the others whole", async () => {
 test("who may only look sees no button of an action", async () => {
   const id = await declinedCard();
   const page = await open({});
-  const paths = [`/console/tasks/${id}`, "/console/tasks?status=error"];
+  const paths = [`/console/tasks/${id}`, "/console/tasks?status=error", "/console/workflows"];
   const buttons = page.getByRole("button", { name: "…" });
   for (const path of paths) {
     await show(page, path);

@@ -14,9 +14,10 @@ use std::{
     time::Duration,
 };
 use stepwell::{
-    Client, Runtime, Workflow,
+    Actor, Client, Runtime, Workflow,
     core::{
         item::{Key, attribute},
+        message::StepQueue,
         recovery::{COMPENSATION_FAILED, OPTIONAL_STEP_FAILED},
         state::TaskState,
         transition::Change,
@@ -25,6 +26,7 @@ use stepwell::{
     ports::Received,
     runtime::{
         dead_letters::DeadLetters,
+        pauses::PauseKeeper,
         timer_feeder::TimerFeeder,
         watchdog::{RunBudget, Watchdog},
     },
@@ -32,7 +34,7 @@ use stepwell::{
 };
 use stepwell_cli::template::Template;
 use stepwell_simulation::{
-    graph::Graph,
+    graph::{Graph, WORKFLOW},
     steps::{Script, name},
 };
 use telemetry::{METRICS, log_lines};
@@ -167,6 +169,16 @@ async fn cause(alarm: &str) -> bool {
             let harness = failed_compensation().await;
             let until = harness.now() + Duration::from_secs(60);
             assert_eq!(watchdog(&harness).count_needs_person(until).await, Some(1));
+        }
+        "steps-paused" => {
+            let harness = lost_message().await;
+            let (ports, now) = (|| harness.ports(), harness.now());
+            let (step, somebody) = (StepQueue::new(WORKFLOW, name(0)), Actor::new("ann", "a test").unwrap());
+            assert!(harness.client().pause(&ports(), &step, &somebody).await.unwrap().told);
+            let keeper = PauseKeeper::new(ports(), ports(), ports(), harness.memory().runtime.clone());
+            let until = now + Duration::from_secs(60);
+            let paused = keeper.read().await.unwrap().held();
+            watchdog(&harness).sparing(paused).run(RunBudget { until, tasks: 1 }).await.unwrap();
         }
         "exhausted-deliveries" => {
             let harness = lost_message().await;

@@ -231,6 +231,7 @@ impl Rule {
                 "SampleCount" => values.iter().map(|_| 1.0).sum(),
                 "Sum" => values.iter().sum(),
                 "Maximum" => values.iter().copied().fold(f64::MIN, f64::max),
+                "Minimum" => values.iter().copied().fold(f64::MAX, f64::min),
                 other => panic!("{other}"),
             };
             (!values.is_empty()).then_some(statistic)

@@ -2,8 +2,8 @@
 //!
 //! The emulator evaluates the roles and records each call (`infra/emulator/sitecustomize.py`). A denied call is a missing
 //! right; a right that no call has needed is one too many. A right names one action and one resource. It may hold a pattern
-//! only where the template cannot name the resource: for the log streams of a log group, and for the queues of one workflow,
-//! because any of its workers may be the one that advances a task.
+//! only where the template cannot name the resource: for the log streams of a log group, for event source mappings, and for the queues of one
+//! workflow, because any of its workers may be the one that advances a task.
 
 use serde_json::Value;
 use std::{
@@ -21,6 +21,8 @@ pub struct Right {
     pub action: String,
     /// An ARN.
     pub resource: String,
+    /// The functions whose event source mappings it is for: a pattern of their ARNs, from the condition. `None` if there is no such condition.
+    pub of_functions: Option<String>,
 }
 
 /// A call that a function has made.
@@ -70,9 +72,26 @@ impl Right {
             {
                 queue.strip_suffix("-*").filter(|workflow| workflow.split('-').count() > 2).unwrap_or(queue)
             }
+            // AWS makes the names of mappings. A condition says of whose functions, which the emulator evaluates.
+            ["arn", partition, "lambda", region, account, "event-source-mapping", "*"]
+                if [partition, region, account].into_iter().all(exact) && self.is_of_steps() =>
+            {
+                ""
+            }
+            // AWS lists mappings for all functions or none.
+            ["*"] if self.action.eq_ignore_ascii_case("lambda:ListEventSourceMappings") => "",
             _ => &self.resource,
         };
         exact(&self.action) && exact(resource)
+    }
+
+    /// Whether its condition names the functions of the steps of one stage, stepwell-STAGE-*-*, and no others.
+    fn is_of_steps(&self) -> bool {
+        let exact = |text: &str| !text.contains(['*', '?']);
+        let functions: Vec<_> = self.of_functions.iter().flat_map(|pattern| pattern.split(':')).collect();
+        let ["arn", partition, "lambda", region, account, "function", name] = functions[..] else { return false };
+        let stack = name.strip_suffix("-*-*").unwrap_or_default();
+        stack.contains('-') && [partition, region, account, stack].into_iter().all(exact)
     }
 }
 
@@ -80,24 +99,24 @@ impl Call {
     /// The least that allows it.
     fn right(&self) -> Right {
         let Self { function, action, resource, .. } = self.clone();
-        Right { function, action, resource }
+        Right { function, action, resource, of_functions: None }
     }
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Missing(Right { function, action, resource }) => {
+            Self::Missing(Right { function, action, resource, .. }) => {
                 write!(
                     f,
                     "{function} lacks {action} on {resource}: grant it in infra/settings.yaml, or, what every step needs, in infra/cli/src/model.rs"
                 )
             }
-            Self::Unused(Right { function, action, resource }) => write!(
+            Self::Unused(Right { function, action, resource, .. }) => write!(
                 f,
                 "{function} has {action} on {resource}, which no run has needed: take it away, or write the scenario that needs it"
             ),
-            Self::TooWide(Right { function, action, resource }, needed) => {
+            Self::TooWide(Right { function, action, resource, .. }, needed) => {
                 let needed: Vec<_> =
                     needed.iter().map(|Right { action, resource, .. }| format!("{action} on {resource}")).collect();
                 write!(f, "{function} has {action} on {resource}: name what it needs, {}", needed.join(", "))
@@ -189,11 +208,13 @@ pub fn granted(roles: &Value, functions: &Value) -> Result<BTreeSet<Right>, Stri
                 if statement["Effect"] != "Allow" || statement["Action"].is_null() || statement["Resource"].is_null() {
                     return Err(format!("{arn} has a statement that does not simply allow actions: {statement}"));
                 }
+                let of_functions = statement["Condition"]["ArnLike"]["lambda:FunctionArn"].as_str().map(str::to_owned);
                 for action in several(&statement["Action"]) {
                     for resource in several(&statement["Resource"]) {
                         let [action, resource] = [action, resource].map(|value| value.as_str().expect("a text"));
                         let (function, action) = (name.to_owned(), action.to_owned());
-                        rights.insert(Right { function, action, resource: of_any_stack(resource) });
+                        let (resource, of_functions) = (of_any_stack(resource), of_functions.clone());
+                        rights.insert(Right { function, action, resource, of_functions });
                     }
                 }
             }
@@ -232,7 +253,8 @@ mod tests {
     const QUEUE: &str = "arn:aws:sqs:us-east-1:1:shop-pay";
 
     fn right(action: &str, resource: &str) -> Right {
-        Right { function: "pay".to_owned(), action: action.to_owned(), resource: resource.to_owned() }
+        let (function, action, resource) = ("pay".to_owned(), action.to_owned(), resource.to_owned());
+        Right { function, action, resource, of_functions: None }
     }
 
     fn call(action: &str, resource: &str) -> Call {
@@ -336,6 +358,10 @@ mod tests {
     #[test_case("dynamodb:Query", "arn:aws:dynamodb:us-east-1:1:table/tasks/index/by_status", true; "an index")]
     #[test_case("dynamodb:Query", "arn:aws:dynamodb:us-east-1:1:table/tasks/index/*", false; "all indexes")]
     #[test_case("dynamodb:Query", "arn:aws:dynamodb:us-east-1:1:table/task?", false; "a question mark")]
+    #[test_case("lambda:UpdateEventSourceMapping", "arn:aws:lambda:us-east-1:1:event-source-mapping:*", false; "the mappings of all functions")]
+    #[test_case("lambda:ListEventSourceMappings", "*", true; "what AWS grants for all functions or none")]
+    #[test_case("lambda:UpdateEventSourceMapping", "*", false; "any mapping")]
+    #[test_case("lambda:InvokeFunction", "arn:aws:lambda:us-east-1:1:function:*", false; "all functions")]
     #[test_case("ses:SendEmail", "*", false; "anything")]
     fn a_right_is_narrow(action: &str, resource: &str, narrow: bool) {
         assert_eq!(right(action, resource).is_narrow(), narrow);
@@ -350,6 +376,18 @@ mod tests {
         let all = right("sqs:SendMessage", "arn:aws:sqs:us-east-1:1:stepwell-local-*");
         let needed = BTreeSet::from([sent.right()]);
         assert_eq!(found(&[queues, all.clone()], &[sent]), [Finding::TooWide(all, needed)]);
+    }
+
+    #[test_case("1", "function:stepwell-dev-*-*", true; "the steps of a stage")]
+    #[test_case("*", "function:stepwell-dev-*-*", false; "the mappings of any account")]
+    #[test_case("1", "function:stepwell-dev-*", false; "all functions of a stage")]
+    #[test_case("1", "function:stepwell-*-*", false; "the functions of all stages")]
+    #[test_case("1", "function:*", false; "all functions")]
+    fn a_right_to_mappings_is_narrow(account: &str, functions: &str, narrow: bool) {
+        let mapping = format!("arn:aws:lambda:us-east-1:{account}:event-source-mapping:*");
+        let of_functions = Some(format!("arn:aws:lambda:us-east-1:1:{functions}"));
+        let right = Right { of_functions, ..right("lambda:UpdateEventSourceMapping", &mapping) };
+        assert_eq!(right.is_narrow(), narrow);
     }
 
     #[test]
@@ -396,6 +434,15 @@ mod tests {
         let rights = ["a:A r", "a:A s", "a:B r", "a:B s", "a:C r"];
         let rights = rights.iter().map(|words| words.split_once(' ').map(|(action, on)| right(action, on)).unwrap());
         assert_eq!(granted(&role(&allow), &function()), Ok(rights.collect()));
+    }
+
+    #[test]
+    fn a_condition_says_of_whose_functions_the_mappings_are() {
+        let allow = json!({
+            "Effect": "Allow", "Action": "a:A", "Resource": "r", "Condition": {"ArnLike": {"lambda:FunctionArn": "f-*"}},
+        });
+        let right = Right { of_functions: Some("f-*".to_owned()), ..right("a:A", "r") };
+        assert_eq!(granted(&role(&allow), &function()), Ok(BTreeSet::from([right])));
     }
 
     #[test]

@@ -7,7 +7,7 @@ import { NoAnswer, useAnswer } from "./http.js";
 import { askOrder, cancel, fillCart, money, orderOf, orderPath, retry } from "./shop.js";
 import { useRef, useState } from "./vendor/hooks.js";
 
-// ---- The steps ---------------------------------------------------------------------------------------------------------
+// ---- The steps
 
 /** What each step and each compensation does, in words for customers. */
 const STEPS = {
@@ -71,7 +71,7 @@ function Attempts({ details }) {
     </details>`;
 }
 
-// ---- How it stands -----------------------------------------------------------------------------------------------------
+// ---- How it stands
 
 const isBeingUndone = ({ details }) => details?.status === "compensating";
 
@@ -208,7 +208,7 @@ function useOrder(id, key) {
   return { ...kept, reload };
 }
 
-// ---- What can be done --------------------------------------------------------------------------------------------------
+// ---- What can be done
 
 const IF_COMPLETE = "What was charged is given back, and the goods are put back into stock. If they have been shipped already, the order stays.";
 const IF_OPEN = "What has begun is finished, and then all of it is undone: what was charged is given back, and the goods are put back into stock.";
@@ -284,7 +284,7 @@ function Actions({ answer, id, shopKey, reload, items }) {
     </div>`;
 }
 
-// ---- The page ----------------------------------------------------------------------------------------------------------
+// ---- The page
 
 /** The order cannot be read. */
 function NoOrder({ error }) {

@@ -4,7 +4,7 @@
 import { ask, Exact, NoAnswer, useAnswer, write } from "./http.js";
 import { useEffect, useState } from "./vendor/hooks.js";
 
-// ---- What is kept ------------------------------------------------------------------------------------------------------
+// ---- What is kept
 
 const NAME = "stepwell.shop";
 
@@ -102,7 +102,7 @@ export const orderPath = ({ id, key }) => `/shop/orders/${id}#${key}`;
 /** An amount of money as the shop wrote it. */
 export const money = (amount) => (amount instanceof Exact ? amount.text : Number(amount).toFixed(2));
 
-// ---- Buying ------------------------------------------------------------------------------------------------------------
+// ---- Buying
 
 const random = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 
@@ -188,7 +188,7 @@ async function sendOnce(key) {
 /** Gives a purchase up. If it was made, it goes on, and this browser does not know of it. */
 export const giveUp = () => change(() => ({ purchase: null }));
 
-// ---- What the shop is asked --------------------------------------------------------------------------------------------
+// ---- What the shop is asked
 
 /** How many pages of the catalogue are shown. */
 const PAGES = 10;

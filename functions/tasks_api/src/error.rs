@@ -8,7 +8,7 @@ use axum::{
 use checkout::{MailError, StoreError};
 use http_api::{CommonError, ErrorBody, Segment};
 use stepwell::{
-    ActionError, NotRerun, TaskId,
+    ActionError, EngineError, NotRerun, PauseError, TaskId,
     core::{
         format::{NEWER_FORMAT, NewerFormat},
         state::{StepState, TaskStatus},
@@ -117,6 +117,16 @@ impl From<StoreError> for ApiError {
         match error {
             StoreError::Busy(_) | StoreError::Failed(_) => Self::Common(CommonError::Unavailable(error.to_string())),
             StoreError::Unreadable(_) => Self::Common(CommonError::Broken(error.to_string())),
+        }
+    }
+}
+
+impl From<PauseError> for ApiError {
+    fn from(error: PauseError) -> Self {
+        match error {
+            PauseError::Engine(EngineError::Newer(newer)) => Self::Newer(newer),
+            PauseError::Engine(error) => Self::Common(error.into()),
+            PauseError::KeepsChanging(_) => Self::Illegal { why: error.to_string(), status: None },
         }
     }
 }

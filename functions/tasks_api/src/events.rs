@@ -7,6 +7,7 @@
 use crate::{
     Engine,
     error::{ApiError, no_task, task_id},
+    paused::Pauses,
     show::{RerunView, TaskView},
 };
 use axum::{
@@ -42,8 +43,13 @@ struct News {
 }
 
 impl News {
-    fn of(snapshot: &TaskSnapshot, rerun_as: Option<RerunView>, now: Timestamp) -> Result<Self, ApiError> {
-        let json = serde_json::to_string(&TaskView::of(snapshot, rerun_as)?);
+    fn of(
+        snapshot: &TaskSnapshot,
+        rerun_as: Option<RerunView>,
+        pauses: &Pauses,
+        now: Timestamp,
+    ) -> Result<Self, ApiError> {
+        let json = serde_json::to_string(&TaskView::of(snapshot, rerun_as, pauses, now)?);
         let json = json.map_err(|error| CommonError::Broken(format!("a task cannot be written as JSON: {error}")))?;
         Ok(Self { id: hex(Sha256::digest(&json)), json, at_rest: is_at_rest(snapshot, now) })
     }
@@ -60,9 +66,11 @@ pub(crate) async fn events<S: Store, Q: Queue, A: Runtime>(
     let wait = Wait::of(&request, Duration::from_secs(Wait::MAX_SECONDS))?;
     let seen = request.headers.get(LAST_EVENT_ID);
     let is_seen = |news: &News| seen.is_some_and(|seen| seen.as_bytes() == news.id.as_bytes());
+    // Once: a pause that begins or ends meanwhile is told by the next answer.
+    let pauses = Pauses::read(&engine).await?;
     let look = async || {
         let snapshot = engine.snapshot(id).await?.ok_or_else(no_task)?;
-        News::of(&snapshot, RerunView::of(&engine, &snapshot).await?, engine.now())
+        News::of(&snapshot, RerunView::of(&engine, &snapshot).await?, &pauses, engine.now())
     };
     let told = wait.poll(look, || engine.changed(id), |news| !is_seen(news) || news.at_rest).await?;
     let text = match (is_seen(&told), told.at_rest) {

@@ -1,6 +1,11 @@
 //! `GET /health/...`: whether the program runs, whether its store answers, and how the open tasks stand.
 
-use crate::{Engine, error::ApiError, workflows};
+use crate::{
+    Engine,
+    error::ApiError,
+    paused::{PausedStep, Pauses},
+    workflows,
+};
 use axum::{Json, extract::State};
 use serde::Serialize;
 use stepwell::{
@@ -38,6 +43,8 @@ pub(crate) struct HealthView {
     needs_person: CountView,
     /// Tasks of which the queue has given up a message, and whose redrives are used up.
     dead_lettered: CountView,
+    /// The steps that are paused, the one that is for longest first. The tasks that wait behind them are open, and late once their time is over.
+    paused_steps: Vec<PausedStep>,
     /// When the oldest open task was started; `null` if none is open, or more than are counted.
     oldest_open_at: Option<Timestamp>,
     /// The age of that task.
@@ -60,7 +67,7 @@ impl From<Count> for CountView {
 }
 
 impl HealthView {
-    fn of(health: Health, at: Timestamp) -> Self {
+    fn of(health: Health, pauses: &Pauses, at: Timestamp) -> Self {
         Self {
             at,
             open: health.open.into(),
@@ -70,6 +77,7 @@ impl HealthView {
             stuck: health.stuck.into(),
             needs_person: health.needs_person.into(),
             dead_lettered: health.dead_lettered.into(),
+            paused_steps: pauses.in_force(),
             oldest_open_at: health.oldest_open,
             oldest_open_seconds: health.oldest_open.map(|started| at.since(started).as_secs()),
         }
@@ -93,6 +101,7 @@ pub(crate) async fn ready<S: Store, Q: Queue, A: Runtime>(
 pub(crate) async fn status<S: Store, Q: Queue, A: Runtime>(
     State(engine): Engine<S, Q, A>,
 ) -> Result<Json<HealthView>, ApiError> {
+    let pauses = Pauses::read(&engine).await?;
     let health = engine.health(&workflows::time_of).await?;
-    Ok(Json(HealthView::of(health, engine.now())))
+    Ok(Json(HealthView::of(health, &pauses, engine.now())))
 }

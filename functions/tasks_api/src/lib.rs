@@ -1,5 +1,5 @@
 //! The operators' HTTP API: lists, inspects and repairs workflow tasks, marks orders as shipped, and sends their e-mail
-//! again. It also shows the workflows, and how the open tasks stand.
+//! again. It also shows the workflows, pauses their steps, and shows how the open tasks stand.
 //!
 //! Each route has a module of its own. `operator.rs` has the authorization. [`http_api`] has the code around all
 //! routes.
@@ -19,6 +19,8 @@ mod list;
 mod openapi;
 mod operator;
 mod orders;
+mod pause;
+mod paused;
 mod rerun;
 mod resend;
 mod ship;
@@ -39,11 +41,13 @@ use axum::{
 };
 use checkout::{Mailer, Orders};
 use orders::OrderDesk;
+use pause::StepDesk;
 use rerun::RerunDesk;
 use std::{sync::Arc, time::Duration};
 use stepwell::{
     Client, Runtime,
-    ports::{Queue, Store},
+    core::pause::PauseAction,
+    ports::{Deliveries, Queue, Store},
 };
 
 /// A little less than the function's timeout in the template, so that a slow request gets a proper error answer.
@@ -55,9 +59,10 @@ const OPENAPI: &str = include_str!("../openapi.json");
 /// The state that axum passes to a route: the engine's client.
 type Engine<S, Q, A> = State<Arc<Client<S, Q, A>>>;
 
-/// Makes the API on this engine, these orders, this mailer and this intake.
-pub fn router<S, Q, A, O, M, I>(engine: Client<S, Q, A>, orders: O, mailer: M, intake: I) -> Router
+/// Makes the API on this engine, the deliveries of its queues, these orders, this mailer and this intake.
+pub fn router<S, Q, D, A, O, M, I>(engine: Client<S, Q, A>, deliveries: D, orders: O, mailer: M, intake: I) -> Router
 where
+    D: Deliveries + 'static,
     I: Intake + 'static,
     O: Orders + 'static,
     M: Mailer + 'static,
@@ -73,6 +78,10 @@ where
     let of_reruns = Router::new()
         .route("/tasks/{task_id}/rerun", post(rerun::rerun::<I, S, Q, A>))
         .with_state(Arc::new(RerunDesk { intake, engine: engine.clone() }));
+    let of_steps = Router::new()
+        .route("/workflows/{workflow}/steps/{step}/pause", pause::to_step(PauseAction::Pause))
+        .route("/workflows/{workflow}/steps/{step}/resume", pause::to_step(PauseAction::Resume))
+        .with_state(Arc::new(StepDesk { deliveries, engine: engine.clone() }));
     let of_tasks = Router::new()
         .route("/tasks", get(list::list::<S, Q, A>))
         .route("/tasks/bulk", get(bulk::list::<S, Q, A>).post(bulk::start::<S, Q, A>))
@@ -97,9 +106,9 @@ where
         // Behind API Gateway the first one is the customers' API's.
         .route("/openapi.json", http_api::document(OPENAPI))
         .route("/tasks/openapi.json", http_api::document(OPENAPI))
-        .route("/workflows", get(workflows::list))
+        .route("/workflows", get(workflows::list::<S, Q, A>))
         .with_state(engine);
-    let routes = of_tasks.merge(of_reruns).merge(of_orders).merge(of_all);
+    let routes = of_tasks.merge(of_reruns).merge(of_orders).merge(of_steps).merge(of_all);
     http_api::complete(routes.layer(from_fn(operator::require)), TIME_LIMIT)
 }
 

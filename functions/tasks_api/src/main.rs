@@ -10,6 +10,8 @@ async fn main() -> Result<(), stepwell_aws::ServeError> {
     let config = stepwell_aws::aws_config().await;
     let shop = AwsShop::from_env(&config);
     let engine = stepwell_aws::client_from_env(&config)?.with_result_types(tasks_api::result_types::<AwsShop>());
+    let deliveries = stepwell_aws::mappings_from_env(&config)?;
     let intake = ShopIntake::new(shop.card_tokens()?);
-    stepwell_aws::http::serve(tasks_api::router(engine, shop.orders()?, shop.mailer()?, intake)).await
+    let router = tasks_api::router(engine, deliveries, shop.orders()?, shop.mailer()?, intake);
+    stepwell_aws::http::serve(router).await
 }

@@ -8,6 +8,7 @@ use crate::{
     handlers::SEARCH_KEYS,
     health::{HealthView, Probe},
     list::TaskList,
+    pause::StepStanding,
     rerun::Rerunning,
     resend::Resent,
     ship::Shipped,
@@ -126,6 +127,7 @@ fn describe() -> Document {
             {"name": "tasks", "description": "Workflow tasks."},
             {"name": "bulk actions", "description": "Actions on all tasks that match a filter."},
             {"name": "orders", "description": "The orders that checkouts make."},
+            {"name": "workflows", "description": "The workflows, and the pauses of their steps."},
             {"name": "about", "description": "The deployment as a whole. On AWS `/openapi.json` is the customers' API's, and this document is at `/tasks/openapi.json`."},
         ],
     });
@@ -138,9 +140,27 @@ fn describe() -> Document {
 }
 
 fn about(document: &mut Document) {
+    let step =
+        json!({"workflow": "$response.body#/workflows/0/name", "step": "$response.body#/workflows/0/steps/0/name"});
     document
-        .operation(("get", "/workflows"), "listWorkflows", "about", "Shows the workflows of this deployment.")
-        .answers::<WorkflowList>(200, "The workflows, as their files say.");
+        .operation(("get", "/workflows"), "listWorkflows", "workflows", "Shows the workflows of this deployment.")
+        .answers::<WorkflowList>(200, "The workflows, as their files say, with the pauses of their steps.")
+        .link(200, "pauseStep", step.clone())
+        .link(200, "resumeStep", step);
+    let paused = "Pauses a step, so that after some seconds no attempt of it begins.";
+    for (act, id, summary) in [("pause", "pauseStep", paused), ("resume", "resumeStep", "Lets a paused step go on.")] {
+        let path = format!("/workflows/{{workflow}}/steps/{{step}}/{act}");
+        document
+            .operation(("post", &path), id, "workflows", summary)
+            .description(
+                "It is safe to repeat. An attempt whose message was delivered before comes to its end. The messages of a paused step wait in its \
+                 queue, and the deadlines of their tasks go on.",
+            )
+            .body(true, because(json!({}), &[]), &[("a reason", json!({"reason": "the gateway is down"}))])
+            .answers::<StepStanding>(202, "How the step stands now.")
+            .refused(404)
+            .refused(409);
+    }
     document
         .operation(("get", "/health/status"), "showHealth", "about", "Counts how the open tasks stand.")
         .answers::<HealthView>(200, "The numbers.");

@@ -4,6 +4,7 @@ use crate::{
     Engine,
     cost::CostView,
     error::{ApiError, no_task, task_id},
+    paused::{PausedStep, Pauses},
 };
 use axum::{
     Json,
@@ -47,6 +48,9 @@ pub(crate) struct TaskView<'a> {
     redrives_at: Option<Timestamp>,
     /// When compensation begins automatically.
     compensates_at: Option<Timestamp>,
+    /// The steps that are due, and wait because they are paused.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    paused: Vec<PausedStep>,
     /// What the task goes on without: the optional steps and compensations that failed for good.
     warnings: Vec<WarningView<'a>>,
     /// The audit trail, oldest entry first.
@@ -211,7 +215,12 @@ impl<'a> From<What<'a>> for Happened<'a> {
 }
 
 impl<'a> TaskView<'a> {
-    pub(crate) fn of(snapshot: &'a TaskSnapshot, rerun_as: Option<RerunView>) -> Result<Self, CommonError> {
+    pub(crate) fn of(
+        snapshot: &'a TaskSnapshot,
+        rerun_as: Option<RerunView>,
+        pauses: &Pauses,
+        now: Timestamp,
+    ) -> Result<Self, CommonError> {
         Ok(Self {
             details: Details::of(snapshot),
             ends_as: snapshot.task.state.ends_as(),
@@ -220,6 +229,7 @@ impl<'a> TaskView<'a> {
             rerun_of: snapshot.task.rerun_of,
             redrives_at: redrive_at(snapshot),
             compensates_at: begins_at(snapshot),
+            paused: pauses.that_hold(snapshot, now),
             warnings: snapshot.warnings().into_iter().map(WarningView::from).collect(),
             actions: snapshot.task.actions.iter().map(AuditEntry::from).collect(),
             timeline: timeline(snapshot).into_iter().map(TimelineEntry::from).collect(),
@@ -236,7 +246,8 @@ pub(crate) async fn show<S: Store, Q: Queue, A: Runtime>(
 ) -> Result<Response, ApiError> {
     let snapshot = engine.snapshot(task_id(segment)?).await?.ok_or_else(no_task)?;
     let rerun_as = RerunView::of(&engine, &snapshot).await?;
-    Ok(Json(TaskView::of(&snapshot, rerun_as)?).into_response())
+    let pauses = Pauses::read(&engine).await?;
+    Ok(Json(TaskView::of(&snapshot, rerun_as, &pauses, engine.now())?).into_response())
 }
 
 /// Shows the graph of one task: as JSON, or with `format=mermaid` as a Mermaid flowchart.

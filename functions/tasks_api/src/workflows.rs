@@ -1,17 +1,22 @@
-//! `GET /workflows`: shows the workflows of this deployment, as their files say. It reads nothing.
+//! `GET /workflows`: shows the workflows of this deployment, as their files say, and which of their steps are paused.
 
-use crate::error::ApiError;
-use axum::Json;
+use crate::{
+    Engine,
+    error::ApiError,
+    paused::{PauseView, Pauses},
+};
+use axum::{Json, extract::State};
 use http_api::CommonError;
 use serde::Serialize;
 use std::{collections::BTreeSet, sync::LazyLock, time::Duration};
 use stepwell::{
-    Workflow, WorkflowError,
+    Runtime, Workflow, WorkflowError,
     core::{
         backoff::Backoff,
         plan::{Compensate, Deadline, Plan, StepPlan},
         record::TaskRecord,
     },
+    ports::{Queue, Store},
 };
 
 /// The workflows, read at the first request that needs them. A test reads them, so a released version has no error here.
@@ -73,6 +78,8 @@ struct StepView<'a> {
     waits_on: Option<&'a str>,
     /// Whether it waits without an attempt while that service is out.
     has_breaker: bool,
+    /// The pause in force, during which no attempt of it begins; `null` if it is not paused.
+    paused: Option<PauseView>,
 }
 
 /// A backoff: 1, 2, 4, 8, 16, 32 times `base_seconds`, then the attempt's number to the power of `multiplier` times `base_seconds`.
@@ -93,9 +100,9 @@ impl From<Backoff> for BackoffView {
 }
 
 impl<'a> WorkflowView<'a> {
-    fn of(workflow: &'a Workflow) -> Self {
+    fn of(workflow: &'a Workflow, pauses: &Pauses) -> Self {
         let plan = workflow.plan();
-        let step = |name: &'a str, step: &StepPlan| StepView::of(workflow, name, step);
+        let step = |name: &'a str, step: &StepPlan| StepView::of(workflow, name, step, pauses);
         // The graph is made anew, but its names are the plan's.
         let compensations = plan.compensation_graph(|_| true);
         let named = compensations.iter().filter_map(|found| Some((plan.step(&found.name)?.name.as_str(), found)));
@@ -122,7 +129,7 @@ impl<'a> WorkflowView<'a> {
 }
 
 impl<'a> StepView<'a> {
-    fn of(workflow: &'a Workflow, name: &'a str, step: &StepPlan) -> Self {
+    fn of(workflow: &'a Workflow, name: &'a str, step: &StepPlan, pauses: &Pauses) -> Self {
         let StepPlan { depends_on, compensates, optional, max_attempts, timeout_seconds, backoff, .. } = step.clone();
         Self {
             name,
@@ -134,14 +141,22 @@ impl<'a> StepView<'a> {
             backoff: backoff.into(),
             waits_on: workflow.waits_on(name),
             has_breaker: workflow.breaker_of(name).is_some(),
+            paused: pauses.of(&workflow.id().name, name),
         }
     }
 }
 
 /// Shows all workflows.
-pub(crate) async fn list() -> Result<Json<WorkflowList>, ApiError> {
-    let workflows = WORKFLOWS.as_ref().map_err(|error| CommonError::Broken(error.to_string()))?;
-    Ok(Json(WorkflowList { workflows: workflows.iter().map(WorkflowView::of).collect() }))
+pub(crate) async fn list<S: Store, Q: Queue, A: Runtime>(
+    State(engine): Engine<S, Q, A>,
+) -> Result<Json<WorkflowList>, ApiError> {
+    let (workflows, pauses) = (all()?, Pauses::read(&engine).await?);
+    Ok(Json(WorkflowList { workflows: workflows.iter().map(|workflow| WorkflowView::of(workflow, &pauses)).collect() }))
+}
+
+/// The workflows of this deployment.
+pub(crate) fn all() -> Result<&'static [Workflow], CommonError> {
+    WORKFLOWS.as_deref().map_err(|error| CommonError::Broken(error.to_string()))
 }
 
 /// The workflow of this id, in the version of this deployment; `None` if it is not known.

@@ -10,7 +10,7 @@ const GRACE = 10;
 /** By how many milliseconds its end may be missed. A machine that slept, or a page that was frozen, would act later than was said. */
 const LATE = 2_000;
 
-// ---- What is about to happen -------------------------------------------------------------------------------------------
+// ---- What is about to happen
 
 let waiting = [];
 const listeners = new Set();
@@ -112,7 +112,7 @@ export function Graces() {
     </section>`;
 }
 
-// ---- Asking before an action -------------------------------------------------------------------------------------------
+// ---- Asking before an action
 
 /**
  * A dialog about an action. It asks for the reason, which the audit trail keeps, and for what `children` ask for. `confirm` gets the form
@@ -148,7 +148,7 @@ export function Ask({ title, button, bad, close, confirm, ready = true, children
     </dialog>`;
 }
 
-// ---- The actions on a task ---------------------------------------------------------------------------------------------
+// ---- The actions on a task
 
 const ofState = (steps, ...states) => steps.filter((step) => states.includes(step.status)).map((step) => step.name);
 

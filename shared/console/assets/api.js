@@ -5,7 +5,7 @@ import { useEffect, useState } from "./vendor/hooks.js";
 
 export { changed, Exact, parse, write } from "./http.js";
 
-// ---- The connection and the session ------------------------------------------------------------------------------------
+// ---- The connection and the session
 
 /** `session` is `undefined` before it was asked for, and `null` if there is none. `answered` is when the last answer came. */
 let state = { session: undefined, takesToken: false, answered: Date.now(), lost: false };
@@ -123,7 +123,7 @@ export async function logOut() {
   await resume();
 }
 
-// ---- Answers that are kept up to date ----------------------------------------------------------------------------------
+// ---- Answers that are kept up to date
 
 /** How long lists and figures are shown before they are asked for again, in milliseconds. Where requests cost money, longer. */
 export const usePace = () => (useConnection().session?.metered ? 30_000 : 5_000);
@@ -131,7 +131,7 @@ export const usePace = () => (useConnection().session?.metered ? 30_000 : 5_000)
 /** `useAnswer` of the operators' API. */
 export const useAnswer = (path, every, asking = get) => useKept(path, every, asking);
 
-// ---- The error codes ---------------------------------------------------------------------------------------------------
+// ---- The error codes
 
 let codes;
 

@@ -115,7 +115,7 @@ function FilterForm({ filter }) {
     </form>`;
 }
 
-// ---- Bulk actions ------------------------------------------------------------------------------------------------------
+// ---- Bulk actions
 
 const BULK_ACTIONS = [
   { action: "redrive", verb: "Redrive", effect: "The failed steps of each task get a fresh set of attempts. What is done stays done, and does not run again." },
@@ -181,7 +181,7 @@ function BulkButtons({ filter }) {
     ${open && html`<${AskBulk} of=${open} filter=${of} close=${() => ask()} />`}`;
 }
 
-// ---- The list ----------------------------------------------------------------------------------------------------------
+// ---- The list
 
 export function List({ place }) {
   const now = useNow();

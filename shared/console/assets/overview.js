@@ -1,7 +1,7 @@
 // The overview: what needs a person first, how much there is, how long it has been there, and what failed lately.
 
 import { find, get, useAnswer, usePace } from "./api.js";
-import { clock, duration, go, html, ID, Picture, plural, Problem, query, taskPath, Tasks, Title, useNow } from "./parts.js";
+import { clock, duration, go, html, ID, Paused, Picture, plural, Problem, query, taskPath, Tasks, Title, useNow } from "./parts.js";
 import { useRef, useState } from "./vendor/hooks.js";
 
 /** The most tasks of a kind that are counted: those of one page. */
@@ -139,7 +139,8 @@ export function Overview() {
   const lately = useTasks({ status: "error", compensated: "false", order: "newest" }, FEW);
   const newest = useTasks({});
   const bulk = useAnswer("/tasks/bulk", each);
-  const error = [person, running, failed, compensating, lately, newest, bulk].map((answer) => answer.error).find(Boolean);
+  const health = useAnswer("/health/status", each);
+  const error = [person, running, failed, compensating, lately, newest, bulk, health].map((answer) => answer.error).find(Boolean);
   const byAge = (page) => [...(page?.tasks ?? [])].sort((one, other) => (one.created_at < other.created_at ? 1 : -1));
   const atWork = (bulk.data?.bulk_actions ?? []).filter(({ status }) => ["running", "stopping"].includes(status));
   return html`
@@ -153,6 +154,7 @@ export function Overview() {
         ${(person.data.count > FEW || person.data.next) && html`
           <p>${person.data.next ? "There may be more of them. " : "These are the newest. "}<a href="/console/tasks?needs=person">All of them</a></p>`}`}
     </section>
+    ${health.data?.paused_steps?.map((pause) => html`<${Paused} step=${pause.step} pause=${pause} />`)}
     <div class="figures">
       <${Figure} state="in_progress" label="Running" page=${running.data} now=${now} filter=${{ status: "pending" }} />
       <${Figure} state="error" label="Failed, not compensated" page=${failed.data} now=${now} filter=${{ status: "error", compensated: "false" }} />

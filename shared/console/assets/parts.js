@@ -1,20 +1,25 @@
 // The parts that all pages of the console are made of.
 
-import { html, Name, plural, State, Time, word } from "./common.js";
+import { clock, html, Name, plural, State, Time, word } from "./common.js";
 
 export * from "./common.js";
 
-// ---- Addresses ---------------------------------------------------------------------------------------------------------
+// ---- Addresses
 
 export const taskPath = (id) => `/console/tasks/${encodeURIComponent(id)}`;
 export const bulkPath = (id) => `/console/bulk/${encodeURIComponent(id)}`;
 
-// ---- Texts -------------------------------------------------------------------------------------------------------------
+// ---- Texts
 
 /** A count, of which there may be more. */
 export const atLeast = (count, orMore, one) => `${orMore ? "at least " : ""}${plural(count, one)}`;
 
-// ---- Lists -------------------------------------------------------------------------------------------------------------
+/** Says that a step is paused. */
+export function Paused({ step, pause }) {
+  return html`<p class="warning">${step && html`<code>${step}</code>: `}paused since ${clock(Date.parse(pause.since))} by ${pause.by}: ${pause.reason}${pause.also?.map(({ since, by, reason }) => `; and since ${clock(Date.parse(since))} by ${by}: ${reason}`)}</p>`;
+}
+
+// ---- Lists
 
 /** The status of a task in a list, where the API does not tell whether one that is open has begun. */
 export function Status({ task }) {

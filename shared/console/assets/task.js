@@ -3,7 +3,7 @@
 import { Buttons, ResolveStep } from "./actions.js";
 import { get, getEvent, useAnswer, useCodes, usePace, write } from "./api.js";
 import { Graph } from "./graph.js";
-import { attemptsOf, bulkPath, clock, duration, html, Name, plural, Problem, Prose, short, State, TaskLink, Time, Title, useNow } from "./parts.js";
+import { attemptsOf, bulkPath, clock, duration, html, Name, Paused, plural, Problem, Prose, short, State, TaskLink, Time, Title, useNow } from "./parts.js";
 import { Timeline } from "./timeline.js";
 
 /** The longest that the API waits for a change, in seconds. */
@@ -158,6 +158,7 @@ export function Task({ id }) {
       </div>
       <${Standing} task=${task} now=${now} />
       ${task.newer_format && html`<p class="problem">A newer version wrote this task, in format ${task.newer_format.written}. This one shows what it understands, and does not act on it.</p>`}
+      ${task.paused?.map((pause) => html`<${Paused} step=${pause.step} pause=${pause} />`)}
       ${task.warnings.map((warning) => html`<p class="warning">It goes on without <code>${warning.step}</code>: ${warning.code}: ${warning.message}</p>`)}
       ${(task.refusals ?? []).map((refusal) => html`<p class="warning">A cancellation was refused at ${clock(refusal.at)} by <code>${refusal.step}</code>: ${refusal.error.code}: ${refusal.error.message}</p>`)}
       ${faults(task).map((step) => html`<${Fault} key=${step.name} step=${step} codes=${codes} />`)}

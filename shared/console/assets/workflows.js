@@ -1,7 +1,9 @@
 // The workflows: each step with its limits as the file says them, and with the figures of the newest tasks.
 
-import { useAnswer } from "./api.js";
-import { clock, duration, html, Name, plural, Problem, query, Title } from "./parts.js";
+import { Ask, begin } from "./actions.js";
+import { useAnswer, useConnection } from "./api.js";
+import { clock, duration, html, Name, Paused, plural, Problem, query, Title } from "./parts.js";
+import { useState } from "./vendor/hooks.js";
 
 /** Of how many of the newest tasks the figures are. Each is read once for them. */
 const SAMPLE = 200;
@@ -35,11 +37,35 @@ function limits(step) {
   ].filter(Boolean).join(", ");
 }
 
-function Step({ step, figures }) {
+/** Says that a step is paused, and pauses or resumes it. */
+function Pause({ workflow, step }) {
+  const { session } = useConnection();
+  const [open, ask] = useState(false);
+  const [verb, effect] = step.paused
+    ? ["Resume", "Its attempts begin again. All of its pauses end. Tasks that waited go on; those that are late by now fail, and are undone."]
+    : ["Pause", "After some seconds no attempt of it begins, until it is resumed. One that has begun comes to its end. Its tasks wait, and their deadlines go on; all else goes on, too."];
+  const confirm = (form) => {
+    begin({
+      subject: `${workflow} ${step.name}`,
+      what: `${verb} ${step.name}`,
+      perform: async (post) => {
+        const { told } = await post(`/workflows/${workflow}/steps/${step.name}/${verb.toLowerCase()}`, { reason: form.get("reason") });
+        return told ? "its queue knows." : "its queue knows within a minute.";
+      },
+    });
+  };
+  return html`
+    ${step.paused && html`<${Paused} pause=${step.paused} />`}
+    ${session?.may_write && html`<button aria-label="${verb}… ${step.name}" onClick=${() => ask(true)}>${verb}…</button>`}
+    ${open && html`
+      <${Ask} title="${verb} ${step.name}?" button=${verb} bad=${!step.paused} close=${() => ask(false)} confirm=${confirm}><p>${effect}</p></>`}`;
+}
+
+function Step({ workflow, step, figures }) {
   const empty = figures ? 0 : "–";
   return html`
     <tr>
-      <th scope="row"><code><${Name} text=${step.name} /></code><p class="hint">${limits(step)}</p></th>
+      <th scope="row"><code><${Name} text=${step.name} /></code><p class="hint">${limits(step)}</p><${Pause} workflow=${workflow} step=${step} /></th>
       <td class="number">${figures?.tasks ?? empty}</td>
       <td class="number">${figures?.retries ?? empty}</td>
       <td class="number">${figures?.failed ?? empty}</td>
@@ -74,7 +100,7 @@ function Workflow({ workflow, figures }) {
             <tr><th scope="col">Step</th><th scope="col">Tasks</th><th scope="col">Retries</th><th scope="col">Failed</th><th scope="col">Runs</th><th scope="col">Waits</th><th scope="col">Errors</th></tr>
           </thead>
           <tbody>
-            ${[...workflow.steps, ...workflow.compensations].map((step) => html`<${Step} key=${step.name} step=${step} figures=${steps.get(step.name)} />`)}
+            ${[...workflow.steps, ...workflow.compensations].map((step) => html`<${Step} key=${step.name} workflow=${workflow.name} step=${step} figures=${steps.get(step.name)} />`)}
           </tbody>
         </table>
       </div>

@@ -6,7 +6,7 @@ import { Component, h } from "./vendor/preact.js";
 
 export const html = htm.bind(h);
 
-// ---- Addresses ---------------------------------------------------------------------------------------------------------
+// ---- Addresses
 
 const places = new Set();
 
@@ -65,7 +65,7 @@ export function useFocusAtTitle({ pathname }) {
   return main;
 }
 
-// ---- Texts -------------------------------------------------------------------------------------------------------------
+// ---- Texts
 
 /** A duration in words: two units at most. */
 export function duration(ms) {
@@ -136,7 +136,7 @@ export function Name({ text }) {
   return html`${parts.map((part, place) => (place < parts.length - 1 ? html`${part}_<wbr />` : part))}`;
 }
 
-// ---- States ------------------------------------------------------------------------------------------------------------
+// ---- States
 
 /** The picture of each state, drawn on 16 by 16: no two differ by their colour alone. */
 const PICTURES = {
@@ -177,7 +177,7 @@ export function State({ state, text }) {
   return html`<span class="state ${kind(state)}"><${Picture} state=${state} />${text ?? word(state)}</span>`;
 }
 
-// ---- Messages ----------------------------------------------------------------------------------------------------------
+// ---- Messages
 
 /** That an answer has not come, or refuses, and of when the one is that is still shown. */
 export function Problem({ error }) {

@@ -95,7 +95,7 @@ export async function ask(method, url, { body, headers, wait = 0 } = {}) {
   throw Object.assign(unanswered ? new NoAnswer(method, refused.message) : refused, { status, wait: after });
 }
 
-// ---- Answers that are kept up to date ----------------------------------------------------------------------------------
+// ---- Answers that are kept up to date
 
 const CHANGED = new EventTarget();
 

@@ -24,6 +24,7 @@
 //! | [`ports`] | | the interface to the outside: a store, its queues, time and randomness |
 //! | [`runtime`] | [`worker`](runtime::worker) | takes a batch of messages and returns those to keep |
 //! | | [`timer_feeder`](runtime::timer_feeder) | sends the messages of steps that wait for long |
+//! | | [`pauses`](runtime::pauses) | holds the queues to the pauses of steps |
 //! | | [`watchdog`](runtime::watchdog) | inspects tasks that wait, and replaces lost messages |
 //! | | [`dead_letters`](runtime::dead_letters) | turns a dead letter into an error of its step |
 //! | | [`Client`] | starts, shows, finds, redrives, cancels, resolves and compensates tasks |
@@ -136,6 +137,9 @@
 //!   page and at a pace. It writes which tasks are on a page before it acts on them, and their results after it. The trail of
 //!   each task says whether it has acted, so a crash repeats nothing and leaves nothing out.
 //!
+//! * **A person stops a step** while something that it needs is down or wrong. A [pause](core::pause) is an item, from which it follows that the step's
+//!   queue delivers nothing. No claim reads it. The watchdog holds the queues to these items each minute.
+//!
 //! The claim and the read of the task are concurrent. So a step whose delivery had begun when its task was cancelled
 //! counts as in flight and comes to its end. Compensation waits for it.
 //!
@@ -166,8 +170,8 @@ pub use ports::{CallError, FailureKind, Runtime};
 pub use runtime::{
     client::{
         ActionError, Actor, BulkCount, BulkError, BulkRequest, Client, Count, Health, InvalidActor, MOST_SAMPLED,
-        ManualResult, NewBulk, PendingStart, RUN_NOW_PAUSE, Rerun, RerunRequest, StartError, Started, StepSummary,
-        Summary, TaskPage,
+        ManualResult, NewBulk, PauseError, Paused, PendingStart, RUN_NOW_PAUSE, Rerun, RerunRequest, StartError,
+        Started, StepSummary, Summary, TaskPage,
     },
     error::EngineError,
     result_types::ResultTypes,

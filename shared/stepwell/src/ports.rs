@@ -12,6 +12,7 @@
 //! | `BACKLOG#<workflow>` | `STEP#<name>` | a [`Note`](crate::core::backlog::Note) of the [`Backlog`](crate::core::backlog::Backlog); missing until a message has waited for long |
 //! | `BULK` | `<id>` | [`BulkRecord`](crate::core::bulk::BulkRecord) |
 //! | `BULK#<id>` | `<page>` | [`BulkResults`](crate::core::bulk::BulkResults) |
+//! | `PAUSE` | `<workflow>#<step>` | [`StepPauses`](crate::core::pause::StepPauses); missing until the step is paused for the first time |
 //! | `FIND#<name>#<hash>` | the bits of the task's id, each turned round | the task's id: see [`core::search`](crate::core::search) |
 //!
 //! The index `by_status` has the hash key `status_shard` (`<partition>#<0..16>`) and the range key `listed_at` (RFC 3339).
@@ -23,7 +24,7 @@ use crate::core::{
     id::TaskId,
     index::{IndexEntry, Page},
     item::{Item, Key},
-    message::{Outgoing, QueueName},
+    message::{Outgoing, QueueName, StepQueue},
     settlement::{Settled, Settlement},
     snapshot::Loaded,
     timestamp::Timestamp,
@@ -134,6 +135,13 @@ pub trait Queue: Send + Sync {
     /// Puts a message that belongs to no step of any task into the queue
     /// [`UNDELIVERABLE`](crate::core::message::UNDELIVERABLE), with the reason.
     fn reject(&self, body: &str, reason: &str) -> impl Future<Output = Result<(), QueueError>> + Send;
+}
+
+/// The deliveries of the steps' queues, which [a pause](crate::core::pause) stops.
+pub trait Deliveries: Send + Sync {
+    /// Stops the deliveries of a step's queue, or lets them go on; safe to repeat. What was delivered before stays with its worker. It may
+    /// take a while until no delivery begins any more.
+    fn deliver(&self, queue: &StepQueue, on: bool) -> impl Future<Output = Result<(), QueueError>> + Send;
 }
 
 /// The source of time, random numbers and task ids.

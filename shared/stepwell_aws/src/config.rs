@@ -1,6 +1,6 @@
 //! Configuration: environment variables, and AWS clients with timeouts that suit a function that runs for seconds.
 
-use crate::{Client, DynamoTable, ServeError, SqsQueue, dynamo::transaction_conflicts};
+use crate::{Client, DynamoTable, Mappings, ServeError, SqsQueue, dynamo::transaction_conflicts};
 pub use aws_config::SdkConfig;
 use aws_config::{BehaviorVersion, retry::RetryConfig, timeout::TimeoutConfig};
 use std::time::Duration;
@@ -54,6 +54,15 @@ pub(crate) fn ports_from_env(config: &SdkConfig) -> Result<(DynamoTable, SqsQueu
     let table = DynamoTable::new(aws_sdk_dynamodb::Client::from_conf(dynamo), required_env("STEPWELL_TABLE")?);
     let queue = SqsQueue::new(aws_sdk_sqs::Client::new(config), required_env("STEPWELL_QUEUE_URL_PREFIX")?);
     Ok((table, queue))
+}
+
+/// Makes the deliveries of the stack's queues from the environment: `STEPWELL_QUEUE_URL_PREFIX`.
+///
+/// # Errors
+/// The variable is not set.
+pub fn mappings_from_env(config: &SdkConfig) -> Result<Mappings, ServeError> {
+    let prefix = required_env("STEPWELL_QUEUE_URL_PREFIX")?;
+    Ok(Mappings::new(aws_sdk_lambda::Client::new(config), &prefix))
 }
 
 /// Makes the engine's client from the environment: `STEPWELL_TABLE`, `STEPWELL_QUEUE_URL_PREFIX`.

@@ -1,7 +1,7 @@
 //! The `main` of a step's function, of the timer feeder, of the watchdog and of the function `dead_letters`.
 
 use crate::{
-    config::{aws_config, ports_from_env},
+    config::{aws_config, mappings_from_env, ports_from_env},
     error::ServeError,
 };
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
@@ -14,12 +14,13 @@ use std::{
 };
 use stepwell::{
     Runtime, Step, System, Timestamp,
-    core::message::StepQueue,
+    core::{message::StepQueue, pause::Pauses},
     ports::Received,
     runtime::{
         breaker::ServiceBreaker,
         bulk::{BULK_REPORT, BulkReport, BulkRunner},
         dead_letters::DeadLetters,
+        pauses::PauseKeeper,
         timer_feeder::TimerFeeder,
         watchdog::{RunBudget, Watchdog},
         worker::{Invocation, Worker},
@@ -56,28 +57,45 @@ pub async fn serve(workflow: &str, name: &str, step: impl Step) -> Result<(), Se
 /// rounds of ten inspections, so this is enough for a table that takes half a second a call.
 pub const WATCHDOG_RESERVE: Duration = Duration::from_secs(10);
 
-/// Serves the watchdog. Every event, whatever it holds, starts one run, bounded only by the invocation's deadline. What is
-/// left of the time is for the count of tasks that need a person. Beside it the run carries on the bulk actions. The answer is the
+/// The time in which a run tells the queues whether their steps are paused. The next run tells those that are left.
+const TELLING_TIME: Duration = Duration::from_secs(10);
+
+/// Serves the watchdog. Every event, whatever it holds, starts one run, bounded only by the invocation's deadline. What the inspections
+/// leave of the time is for the count of tasks that need a person. Beside them the run holds the queues to the pauses of steps, and carries on the bulk actions. The answer is the
 /// [`WatchdogReport`](stepwell::runtime::watchdog::WatchdogReport) as JSON.
 ///
 /// # Errors
 /// An environment variable is not set, or the runtime API does not answer.
 pub async fn serve_watchdog() -> Result<(), ServeError> {
     init_logging();
-    let (table, queue) = ports_from_env(&aws_config().await)?;
+    let config = aws_config().await;
+    let (table, queue) = ports_from_env(&config)?;
     let bulks = BulkRunner::new(table.clone(), queue.clone(), System);
+    let keeper = PauseKeeper::new(table.clone(), queue.clone(), mappings_from_env(&config)?, System);
     let watchdog = Watchdog::new(table, queue, System);
-    let (watchdog, bulks) = (&watchdog, &bulks);
+    let (watchdog, bulks, keeper) = (&watchdog, &bulks, &keeper);
     run(async |event: LambdaEvent<Value>| {
         let time = invocation(&event.context).time_left(&System).saturating_sub(WATCHDOG_RESERVE);
         let budget = RunBudget { until: System.now() + time, tasks: usize::MAX };
+        let pauses =
+            keeper.read().await.inspect_err(|error| tracing::error!(%error, "the pauses of steps cannot be read"));
+        let pauses = pauses.ok();
+        let tells = async {
+            let Some(pauses) = &pauses else { return };
+            if tokio::time::timeout(TELLING_TIME, keeper.tell(pauses)).await.is_err() {
+                tracing::error!("not all queues could be told in time whether their steps are paused");
+            }
+        };
         let inspections = async {
+            let held = pauses.as_ref().map(Pauses::held);
+            let watchdog = held.map_or_else(|| watchdog.clone(), |held| watchdog.clone().sparing(held));
             let report = watchdog.run(budget).await?;
             watchdog.count_needs_person(budget.until).await;
             Ok::<_, ServeError>(report)
         };
         // Boxed, because the layout of the whole would be too deep for the compiler.
-        let (report, carried_on) = tokio::join!(Box::pin(inspections), Box::pin(bulks.run(budget.until)));
+        let (report, carried_on, ()) =
+            tokio::join!(Box::pin(inspections), Box::pin(bulks.run(budget.until)), Box::pin(tells));
         match carried_on {
             Ok(BulkReport { open: 0, .. }) => {}
             Ok(BulkReport { open, pages, tasks, failed }) => {

@@ -18,6 +18,7 @@ use stepwell::{
         breaker::ServiceBreaker,
         bulk::BulkRunner,
         dead_letters::DeadLetters,
+        pauses::PauseKeeper,
         timer_feeder::TimerFeeder,
         watchdog::{RunBudget, Watchdog},
         worker::{Invocation, Worker},
@@ -202,7 +203,8 @@ impl<A: Runtime + Clone + 'static> Host<A> {
 
     fn add_regular_jobs(&mut self) {
         let (local, runtime) = (self.local.clone(), self.runtime.clone());
-        let watchdog = Arc::new(Watchdog::new(local.clone(), local.clone(), runtime.clone()));
+        let watchdog = Watchdog::new(local.clone(), local.clone(), runtime.clone());
+        let keeper = Arc::new(PauseKeeper::new(local.clone(), local.clone(), local.clone(), runtime.clone()));
         let feeder = Arc::new(TimerFeeder::new(local.clone(), local.clone(), runtime.clone()));
         let bulks = Arc::new(BulkRunner::new(local.clone(), local.clone(), runtime.clone()));
         let budget = {
@@ -211,8 +213,18 @@ impl<A: Runtime + Clone + 'static> Host<A> {
         };
         let of_watchdog = budget.clone();
         self.every(MINUTE, "watchdog", move || {
-            let (watchdog, budget) = (watchdog.clone(), of_watchdog());
+            let (keeper, watchdog, budget) = (keeper.clone(), watchdog.clone(), of_watchdog());
             async move {
+                let watchdog = match keeper.read().await {
+                    Ok(pauses) => {
+                        keeper.tell(&pauses).await;
+                        watchdog.sparing(pauses.held())
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "the pauses of steps cannot be read");
+                        watchdog
+                    }
+                };
                 if let Err(error) = watchdog.run(budget).await {
                     tracing::error!(%error, "the watchdog failed");
                 }

@@ -10,19 +10,18 @@ use crate::{
 };
 use rusqlite::Connection;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
-#[cfg(feature = "testing")]
-use stepwell::core::message::StepQueue;
 use stepwell::{
     CallError, FailureKind, Runtime, TaskId, Timestamp,
     core::{
         index::{IndexEntry, Page},
         item::{Item, Key},
-        message::{Outgoing, QueueName},
+        message::{Outgoing, QueueName, StepQueue},
+        pause::{self, Pauses},
         settlement::{self, Disposition, Settled, Settlement},
         snapshot::Loaded,
         transition::{Applied, Transition},
     },
-    ports::{Queue, QueueError, Received, Store, TableError},
+    ports::{Deliveries, Queue, QueueError, Received, Store, TableError},
 };
 
 /// The engine's tables. Each process that opens the file has a number of its own.
@@ -137,24 +136,30 @@ fn forget_process(tx: &Connection) -> Result<bool, FileError> {
 }
 
 impl<A: Runtime> Local<A> {
-    /// The backend on this file, which [`File::open`] was given [`SCHEMA`] for. What a process held that died is given back.
+    /// The backend on this file, which [`File::open`] was given [`SCHEMA`] for. What a process held that died is given back. The queues of paused steps
+    /// deliver nothing.
     ///
     /// # Errors
     /// The file cannot be read or written.
     pub async fn new(file: File, runtime: A) -> Result<Self, FileError> {
         let now = runtime.now();
-        let (process, taken_back) = file
+        let (process, taken_back, pauses) = file
             .write(move |tx| {
                 let died = forget_process(tx)?;
                 let next = "INSERT INTO processes (started_at) VALUES (?)";
                 let process = tx.prepare(next)?.insert([now.as_millis()])?;
-                Ok((process, messages::take_back(tx, died, now)?))
+                let pauses = items::range(tx, &pause::first_key(), pause::MOST_STEPS)?;
+                Ok((process, messages::take_back(tx, died, now)?, pauses))
             })
             .await?;
         if taken_back > 0 {
             tracing::warn!(messages = taken_back, "an earlier process ended amid its work, which is begun anew");
         }
-        Ok(Self { file, runtime, queues: Arc::new(Queues::new(process.unsigned_abs())), watches: Watches::default() })
+        let queues = Queues::new(process.unsigned_abs());
+        for held in Pauses::from_items(pauses).held() {
+            queues.deliver(held.into(), false);
+        }
+        Ok(Self { file, runtime, queues: Arc::new(queues), watches: Watches::default() })
     }
 
     /// The file.
@@ -353,6 +358,13 @@ impl<A: Runtime> Store for Local<A> {
 
     fn changed(&self, task: TaskId) -> impl Future<Output = ()> + Send {
         self.watches.changed(task)
+    }
+}
+
+impl<A: Runtime> Deliveries for Local<A> {
+    async fn deliver(&self, queue: &StepQueue, on: bool) -> Result<(), QueueError> {
+        self.queues.deliver(queue.clone().into(), on);
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! The queues that this process serves: how many deliveries of each may be in flight, and when its next message is due.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -53,6 +53,8 @@ impl Drop for Slot {
 #[derive(Debug, Default)]
 pub(crate) struct Queues {
     served: Mutex<BTreeMap<QueueName, Served>>,
+    /// Those whose steps are paused: they deliver nothing, whether or not they are served.
+    stopped: Mutex<BTreeSet<QueueName>>,
     held: Mutex<VecDeque<Held>>,
     changed: Notify,
     /// Part of every receipt handle of this process; no earlier process had it.
@@ -102,8 +104,26 @@ impl Queues {
         lock(&self.served).clear();
     }
 
-    /// Takes a slot of a queue, if it is served and has a free one.
+    /// Stops the deliveries of a queue, or lets them go on.
+    pub(crate) fn deliver(&self, queue: QueueName, on: bool) {
+        let mut stopped = lock(&self.stopped);
+        if on {
+            stopped.remove(&queue);
+            self.changed.notify_one();
+        } else {
+            stopped.insert(queue);
+        }
+    }
+
+    fn is_stopped(&self, queue: &QueueName) -> bool {
+        lock(&self.stopped).contains(queue)
+    }
+
+    /// Takes a slot of a queue, if it is served, delivers, and has a free one.
     pub(crate) fn slot(self: &Arc<Self>, queue: &QueueName) -> Option<(Slot, Serving)> {
+        if self.is_stopped(queue) {
+            return None;
+        }
         let served = lock(&self.served);
         let served = served.get(queue)?;
         let permit = served.slots.clone().try_acquire_owned().ok()?;
@@ -132,19 +152,23 @@ impl Queues {
         }
     }
 
-    /// The queues with a free slot of which a message may be due by now, each with that time.
+    /// The queues that deliver and have a free slot, of which a message may be due by now, each with that time.
     pub(crate) fn ready(&self, now: Timestamp) -> Vec<(QueueName, Timestamp)> {
         let served = lock(&self.served);
-        let ready = served.iter().filter(|(_, served)| served.slots.available_permits() > 0);
+        let ready = served.iter().filter(|(queue, served)| self.may_deliver(queue, served));
         let due = ready.filter_map(|(queue, served)| Some((queue.clone(), served.earliest.filter(|due| *due <= now)?)));
         due.collect()
     }
 
-    /// When a message of a queue with a free slot may be due next.
+    /// When a message may be due next of a queue that delivers and has a free slot.
     pub(crate) fn next(&self) -> Option<Timestamp> {
         let served = lock(&self.served);
-        let ready = served.values().filter(|served| served.slots.available_permits() > 0);
-        ready.filter_map(|served| served.earliest).min()
+        let ready = served.iter().filter(|(queue, served)| self.may_deliver(queue, served));
+        ready.filter_map(|(_, served)| served.earliest).min()
+    }
+
+    fn may_deliver(&self, queue: &QueueName, served: &Served) -> bool {
+        served.slots.available_permits() > 0 && !self.is_stopped(queue)
     }
 
     /// Keeps deliveries for the workers.

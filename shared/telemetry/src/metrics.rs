@@ -163,6 +163,8 @@ pub const METRICS: &[Metric] = &[
     Metric::lines("watchdog_behind", NO_DIMENSIONS, &["watchdog"])
         .of(Amount::OneIf(&[("unfinished", 1.0)]))
         .means("Runs of the watchdog that ended with work left"),
+    Metric::field(Kind::Gauge, "steps_paused", NO_DIMENSIONS, &["watchdog"])
+        .means("Steps that an operator has paused, as the watchdog counts them each minute"),
     Metric::lines("timer_feeder_runs", NO_DIMENSIONS, &["timer feeder"]).means("Runs of the timer feeder"),
     Metric::lines("timers_fed", NO_DIMENSIONS, &["timer feeder"])
         .of(Amount::Field("fed"))

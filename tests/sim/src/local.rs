@@ -12,7 +12,7 @@ use stepwell::{
         snapshot::Loaded,
         transition::{Applied, Transition},
     },
-    ports::{Queue, QueueError, Received, Store, TableError},
+    ports::{Deliveries, Queue, QueueError, Received, Store, TableError},
 };
 use stepwell_local::{File, Held, Local, SCHEMA};
 use stepwell_simulation::sim::{
@@ -123,6 +123,10 @@ impl Backend for Running {
 
     fn reject(&self, body: &str, reason: &str) -> Result<(), QueueError> {
         now(self.0.reject(body, reason))
+    }
+
+    fn deliver(&self, queue: &StepQueue, on: bool) -> Result<(), QueueError> {
+        now(self.0.deliver(queue, on))
     }
 
     fn serve(&self, Serving { queue, slots, time, claims }: &Serving) {

@@ -74,6 +74,7 @@ async fn request_of_a_stranger_is_rejected<B: Backend>() {
         ("GET", "/workflows".to_owned()),
         ("GET", "/health/status".to_owned()),
         ("POST", "/tasks/bulk".to_owned()),
+        ("POST", "/workflows/checkout/steps/process_payment/pause".to_owned()),
         ("GET", format!("/tasks/{task}")),
         ("POST", format!("/tasks/{task}/redrive")),
         ("POST", format!("/tasks/{task}/run-now")),

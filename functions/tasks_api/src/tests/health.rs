@@ -141,7 +141,7 @@ async fn workflows_are_shown_as_their_files_say() {
     let payment = shown["steps"].as_array().unwrap().iter().find(|step| step["name"] == "process_payment").unwrap();
     let expected = json!({
         "name": "process_payment", "depends_on": payment["depends_on"], "compensates": null, "optional": false, "max_attempts": 3,
-        "timeout_seconds": 30, "waits_on": "payment_gateway", "has_breaker": true,
+        "timeout_seconds": 30, "waits_on": "payment_gateway", "has_breaker": true, "paused": null,
         "backoff": {"base_seconds": 1, "multiplier": 2.0, "max_seconds": 300, "jitter": 0.1},
     });
     assert_eq!(*payment, expected);

@@ -6,6 +6,7 @@ mod bulk;
 mod events;
 mod health;
 mod looking;
+mod pausing;
 mod rerunning;
 mod resending;
 mod shipping;
@@ -107,8 +108,8 @@ impl Api {
 
     pub(crate) fn router(&self) -> Router {
         let client = self.0.client().with_result_types(crate::result_types::<MemoryShop>());
-        let intake = crate::ShopIntake::new(self.1.clone());
-        crate::router(client, self.1.clone(), self.1.clone(), intake).merge(crate::probes(self.0.client()))
+        let (deliveries, intake) = (self.0.memory().clone(), crate::ShopIntake::new(self.1.clone()));
+        crate::router(client, deliveries, self.1.clone(), self.1.clone(), intake).merge(crate::probes(self.0.client()))
     }
 
     async fn get(&self, target: &str) -> ApiAnswer {
@@ -160,15 +161,20 @@ impl Api {
 fn routes(id: TaskId) -> Vec<(&'static str, String)> {
     let acts = ["redrive", "run-now", "rerun", "cancel", "compensate", "resolve", "steps/pay/resolve"];
     let of_task = acts.iter().map(|act| ("POST", format!("/tasks/{id}/{act}")));
-    let others =
-        [("GET", "/tasks".to_owned()), ("GET", format!("/tasks/{id}")), ("GET", format!("/tasks/{id}/events"))];
+    let others = [
+        ("GET", "/tasks".to_owned()),
+        ("GET", "/workflows".to_owned()),
+        ("GET", format!("/tasks/{id}")),
+        ("GET", format!("/tasks/{id}/events")),
+    ];
     let of_bulk = ["", "/results", "/stop"].map(|of| {
         let method = if of == "/stop" { "POST" } else { "GET" };
         (method, format!("/tasks/bulk/{UNKNOWN}{of}"))
     });
     let bulk = ["GET", "POST"].map(|method| (method, "/tasks/bulk".to_owned()));
     let of_order = ["ship", "resend"].map(|act| ("POST", format!("/orders/{id}/{act}")));
-    others.into_iter().chain(of_task).chain(bulk).chain(of_bulk).chain(of_order).collect()
+    let of_step = ["pause", "resume"].map(|act| ("POST", format!("/workflows/checkout/steps/process_payment/{act}")));
+    others.into_iter().chain(of_step).chain(of_task).chain(bulk).chain(of_bulk).chain(of_order).collect()
 }
 
 #[test_case(None; "no name")]
@@ -199,7 +205,7 @@ async fn cause_of_an_outage_is_not_shown() {
         api.1.set_outage(Outage { tables, ..Outage::default() });
         let body = match path.as_str() {
             "/tasks/bulk" => r#"{"action": "redrive", "filter": {"status": "error"}, "reason": "why"}"#,
-            step if step.contains("/steps/") => r#"{"reason": "why", "result": 1}"#,
+            step if step.contains("/steps/pay/") => r#"{"reason": "why", "result": 1}"#,
             _ => r#"{"reason": "why"}"#,
         };
         let answer = api.send_as(Some(ARN), method, &path, body).await;

@@ -47,6 +47,9 @@ pub(super) struct Task {
     pub(super) rerun_of: Option<String>,
     pub(super) redrives_at: Option<String>,
     pub(super) compensates_at: Option<String>,
+    /// The steps that it waits for because they are paused.
+    #[serde(default)]
+    pub(super) paused: Vec<PausedStep>,
     pub(super) warnings: Vec<Warning>,
     #[serde(default)]
     pub(super) refusals: Vec<Refusal>,
@@ -237,6 +240,7 @@ pub(super) struct Workflows {
 #[derive(Deserialize)]
 pub(super) struct Workflow {
     pub(super) id: String,
+    pub(super) name: String,
     pub(super) description: String,
     pub(super) steps: Vec<PlannedStep>,
     pub(super) compensations: Vec<PlannedStep>,
@@ -258,6 +262,35 @@ pub(super) struct PlannedStep {
     pub(super) max_attempts: Option<u32>,
     pub(super) timeout_seconds: u32,
     pub(super) waits_on: Option<String>,
+    pub(super) paused: Option<Pause>,
+}
+
+/// A pause in force.
+#[derive(Deserialize)]
+pub(super) struct Pause {
+    pub(super) since: String,
+    pub(super) by: String,
+    pub(super) reason: String,
+    #[serde(default)]
+    pub(super) also: Vec<Pause>,
+}
+
+/// A step that is paused.
+#[derive(Deserialize)]
+pub(super) struct PausedStep {
+    pub(super) workflow: String,
+    pub(super) step: String,
+    #[serde(flatten)]
+    pub(super) pause: Pause,
+}
+
+/// How a step stands after it was paused or resumed.
+#[derive(Deserialize)]
+pub(super) struct StepStanding {
+    pub(super) workflow: String,
+    pub(super) step: String,
+    pub(super) paused: Option<Pause>,
+    pub(super) told: bool,
 }
 
 /// How the open tasks stand.
@@ -270,6 +303,8 @@ pub(super) struct Health {
     pub(super) stuck: Counted,
     pub(super) needs_person: Counted,
     pub(super) dead_lettered: Counted,
+    #[serde(default)]
+    pub(super) paused_steps: Vec<PausedStep>,
     pub(super) oldest_open_at: Option<String>,
     pub(super) oldest_open_seconds: Option<u64>,
 }

@@ -12,6 +12,7 @@ mod console;
 mod failure;
 mod logs;
 mod output;
+mod pause;
 mod render;
 mod shop;
 mod target;
@@ -175,6 +176,14 @@ pub enum Command {
         #[command(flatten)]
         to: Common,
     },
+    /// Let no attempt of a step begin, after some seconds, until it is resumed; its tasks wait, and all others go on
+    ///
+    /// An attempt that has begun comes to its end. The deadlines of tasks go on. It is safe to repeat.
+    #[command(after_long_help = EXIT_CODES)]
+    Pause(Step),
+    /// Let a paused step go on; the tasks that have waited for it go on with it
+    #[command(after_long_help = EXIT_CODES)]
+    Resume(Step),
     /// Declare a task done, for good: compensate nothing, start nothing
     ///
     /// It is refused while a step is in flight.
@@ -265,6 +274,21 @@ cancellation for running ones.
 ",
     failure::exit_codes!()
 );
+
+/// A step to pause or to resume.
+#[derive(Debug, Args)]
+pub struct Step {
+    /// The name of the step or the compensation
+    step: String,
+    /// The name of its workflow; needed only if several workflows have such a step
+    #[arg(long, value_name = "NAME")]
+    workflow: Option<String>,
+    /// Why; the step's trail keeps it, and who did it
+    #[arg(long, value_name = "WHY")]
+    reason: String,
+    #[command(flatten)]
+    to: Common,
+}
 
 /// The options of every command.
 #[derive(Debug, Args)]
@@ -391,6 +415,8 @@ async fn perform(root: Option<&Path>, command: &Command) -> Result<(), Failure> 
         Command::Bulk { bulk, to } => bulk::show(&api(to).await?, bulk.as_deref(), to.json).await,
         Command::Results { bulk, to } => bulk::results(&api(to).await?, bulk, to.json).await,
         Command::Stop { bulk, why, to } => bulk::stop(&api(to).await?, bulk, &why.reason, to.json).await,
+        Command::Pause(options) => pause_step(root, "pause", options).await,
+        Command::Resume(options) => pause_step(root, "resume", options).await,
         Command::Resolve { task, why, to } => tasks::act(&api(to).await?, task, "resolve", &why.reason, to.json).await,
         Command::ResolveStep { task, step, result, attempts_checked, why, to } => {
             // Before anything is asked.
@@ -408,6 +434,11 @@ async fn perform(root: Option<&Path>, command: &Command) -> Result<(), Failure> 
             tasks::resend(&api(to).await?, order, email.as_deref(), &why.reason, to.json).await
         }
     }
+}
+
+async fn pause_step(root: Option<&Path>, action: &str, options: &Step) -> Result<(), Failure> {
+    let Step { step, workflow, reason, to } = options;
+    pause::act(&to.target.api(root).await?, (workflow.as_deref(), step), action, reason, to.json).await
 }
 
 impl Command {
@@ -430,6 +461,7 @@ impl Command {
             | Self::Ship { to, .. }
             | Self::Resend { to, .. } => to.json,
             Self::Redrive(options) | Self::Cancel(options) | Self::Compensate(options) => options.to().json,
+            Self::Pause(options) | Self::Resume(options) => options.to.json,
             Self::Console { .. } | Self::Demo { .. } | Self::Logs(_) => false,
         }
     }

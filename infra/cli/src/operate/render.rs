@@ -1,8 +1,8 @@
 //! The texts for people.
 
 use super::answers::{
-    Attempt, Bulk, Cost, Counted, Graph, Health, ListedStep, ListedTask, Node, PlannedStep, RerunAs, Step, StepError,
-    Task, TaskResult, Workflow, Workflows,
+    Attempt, Bulk, Cost, Counted, Graph, Health, ListedStep, ListedTask, Node, Pause, PausedStep, PlannedStep, RerunAs,
+    Step, StepError, StepStanding, Task, TaskResult, Workflow, Workflows,
 };
 use std::fmt::{self, Display, Formatter};
 
@@ -59,6 +59,7 @@ impl Display for Task {
                 "newer      a newer version wrote it, in format {written}: a version that reads {needs} may act on it"
             )?;
         }
+        self.paused.iter().try_for_each(|paused| writeln!(f, "waits      for {paused}"))?;
         if let Some(Cost { write_units, read_units, sqs_requests, invocations, dollars }) = &self.cost {
             writeln!(
                 f,
@@ -249,7 +250,37 @@ impl Display for PlannedStep {
         if let Some(service) = &self.waits_on {
             write!(f, ", waits on {service}")?;
         }
-        if self.optional { f.write_str(", optional") } else { Ok(()) }
+        if self.optional {
+            f.write_str(", optional")?;
+        }
+        self.paused.as_ref().map_or(Ok(()), |pause| write!(f, ", paused {pause}"))
+    }
+}
+
+impl Display for Pause {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { since, by, reason, also } = self;
+        write!(f, "since {since} by {by}: {reason}")?;
+        also.iter().try_for_each(|further| write!(f, "; and {further}"))
+    }
+}
+
+/// A step that is paused, and by whom.
+impl Display for PausedStep {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { workflow, step, pause } = self;
+        write!(f, "{step} of {workflow}, paused {pause}")
+    }
+}
+
+/// How a step stands.
+impl Display for StepStanding {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { workflow, step, paused, .. } = self;
+        match paused {
+            Some(pause) => write!(f, "{step} of {workflow} is paused {pause}"),
+            None => write!(f, "{step} of {workflow} goes on"),
+        }
     }
 }
 
@@ -269,6 +300,7 @@ impl Display for Health {
             (&self.dead_lettered, "of them dead-lettered"),
         ];
         rows.into_iter().try_for_each(|(count, what)| writeln!(f, "{count:>9}  {what}"))?;
+        self.paused_steps.iter().try_for_each(|paused| writeln!(f, "Paused: {paused}."))?;
         match self.oldest_open_at.as_ref().zip(self.oldest_open_seconds) {
             Some((at, seconds)) => writeln!(f, "The oldest open task was started {seconds} s ago, at {at}."),
             None => Ok(()),

@@ -181,6 +181,32 @@ fn actions_on_a_task_say_what_it_is_now_and_the_audit_trail_has_who_and_why() {
 }
 
 #[test]
+fn paused_step_waits_until_it_is_resumed_and_both_say_so() {
+    let shop = Shop::start();
+    let pause = ["pause", "process_payment", "--reason", "the gateway is down"];
+    let paused = shop.operate(&pause).expect(0).says("stepwell resume process_payment --data ");
+    assert!(paused.stdout.starts_with("process_payment of checkout is paused since 20"), "{paused:?}");
+    shop.operate(&["workflows"]).expect(0).prints("waits on payment_gateway, paused since 20");
+    shop.operate(&["health"]).expect(0).prints("Paused: process_payment of checkout, paused since 20");
+    let task = shop.begin("success");
+    until("it waits", || {
+        shop.operate(&["show", &task]).stdout.contains("waits      for process_payment of checkout, paused since 20")
+    });
+    assert!(!shop.operate(&["show", &task]).stdout.contains("  process_payment      complete"));
+
+    let resume = ["resume", "process_payment", "--workflow", "checkout", "--reason", "it is back", "--json"];
+    let resumed = shop.operate(&resume).expect(0).json();
+    assert_eq!((&resumed["paused"], &resumed["told"]), (&Value::Null, &json!(true)));
+    until("it is complete", || shop.operate(&["show", &task, "--json"]).json()["status"] == "complete");
+
+    shop.operate(&["pause", "no_such_step", "--reason", "why"]).expect(1).says("no workflow has a step no_such_step");
+    shop.operate(&["pause", "process_payment", "--workflow", "w", "--reason", "why"])
+        .expect(1)
+        .says("There is no such step");
+    shop.operate(&["pause", "process_payment"]).expect(2).says("--reason");
+}
+
+#[test]
 fn result_given_by_hand_keeps_its_digits_and_wants_the_attempts_checked() {
     let shop = Shop::start();
     let (bought, failed) = (shop.buy("success"), shop.buy("card_declined"));

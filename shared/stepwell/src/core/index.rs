@@ -214,6 +214,7 @@ impl IndexPosition {
             | Key::Backlog(_)
             | Key::Bulk(_)
             | Key::BulkResults(..)
+            | Key::Pause(_)
             | Key::Find { .. } => return None,
         };
         let text = |name: &str| item.get(name).and_then(Value::as_str);

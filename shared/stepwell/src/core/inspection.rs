@@ -6,6 +6,7 @@
 use crate::core::{
     index::OVERDUE_AFTER,
     message::Outgoing,
+    pause::PausedSteps,
     plan::StepPlan,
     record::StepRecord,
     recovery::{self, NextAction},
@@ -23,6 +24,8 @@ pub const MAX_INSPECTION_INTERVAL: Duration = Duration::from_secs(60 * 60);
 pub struct Inspection {
     /// The messages that are overdue, and so may be lost.
     pub send: Vec<Outgoing>,
+    /// The steps that are due, and wait because they are paused.
+    pub paused: Vec<String>,
     /// Whether recovery has an action to do: a redrive, or a stage of compensation.
     pub recover: bool,
     /// The time of the next inspection; `None` if the engine has nothing more to do.
@@ -34,16 +37,23 @@ pub struct Inspection {
 /// The longer the task has been quiet, the longer the time to the next inspection, from [`OVERDUE_AFTER`] to
 /// [`MAX_INSPECTION_INTERVAL`]. So a step whose queue has a backlog of hours does not get a message each minute.
 pub fn inspect(snapshot: &TaskSnapshot, now: Timestamp) -> Inspection {
+    inspect_paused(snapshot, &PausedSteps::default(), now)
+}
+
+/// Inspects a task whose steps may be paused. A message to a paused step is never overdue: another one would only wait beside it. What was lost meanwhile is
+/// found by the first inspection after the pause, so at most as long after it as the task has been quiet, and at most
+/// [`MAX_INSPECTION_INTERVAL`].
+pub fn inspect_paused(snapshot: &TaskSnapshot, held: &PausedSteps, now: Timestamp) -> Inspection {
     let pause = now.since(snapshot.last_event()).clamp(OVERDUE_AFTER, MAX_INSPECTION_INTERVAL);
-    let mut found = Findings { snapshot, now, send: Vec::new(), recover: false, wait: None };
+    let mut found = Findings { snapshot, held, now, send: Vec::new(), paused: Vec::new(), recover: false, wait: None };
     found.inspect();
-    let Findings { send, recover, wait, .. } = found;
+    let Findings { send, paused, recover, wait, .. } = found;
     // Do not inspect again and again because one step is just about to be overdue.
     let wait = wait.map(|wait| wait.max(now + OVERDUE_AFTER));
-    let acted = recover || !send.is_empty();
+    let acted = recover || !send.is_empty() || !paused.is_empty();
     let again = (acted || (wait.is_none() && is_open(snapshot))).then(|| now + pause);
     let next = [again, wait].into_iter().flatten().min();
-    Inspection { send, recover, next }
+    Inspection { send, paused, recover, next }
 }
 
 /// Whether the watchdog has to go on inspecting it.
@@ -59,7 +69,7 @@ pub fn is_at_rest(snapshot: &TaskSnapshot, now: Timestamp) -> bool {
     }
     let open = snapshot.open_compensations();
     let needs_a_person = !open.is_empty() && open.iter().all(|step| step.state == StepState::Error);
-    let Inspection { send, recover, next } = inspect(snapshot, now);
+    let Inspection { send, recover, next, .. } = inspect(snapshot, now);
     let nothing_due = send.is_empty() && (next.is_none() || needs_a_person);
     nothing_due && !recover && snapshot.leased_at(now).next().is_none()
 }
@@ -67,8 +77,10 @@ pub fn is_at_rest(snapshot: &TaskSnapshot, now: Timestamp) -> bool {
 /// The findings of an inspection so far.
 struct Findings<'a> {
     snapshot: &'a TaskSnapshot,
+    held: &'a PausedSteps,
     now: Timestamp,
     send: Vec<Outgoing>,
+    paused: Vec<String>,
     recover: bool,
     /// The earliest moment at which something that is not overdue would be.
     wait: Option<Timestamp>,
@@ -128,7 +140,9 @@ impl Findings<'_> {
 
     /// Expects the worker of this step to have acted since `due`.
     fn expect(&mut self, name: &str, due: Timestamp) {
-        if due + OVERDUE_AFTER <= self.now {
+        if due <= self.now && self.held.holds(self.snapshot.task.workflow_name(), name) {
+            self.paused.push(name.to_owned());
+        } else if due + OVERDUE_AFTER <= self.now {
             self.send.push(self.snapshot.message(name));
         } else {
             self.wait_until(due + OVERDUE_AFTER);
@@ -153,7 +167,12 @@ impl Findings<'_> {
 mod tests {
     use super::*;
     use crate::{
-        core::{format::NewerFormat, state::End},
+        core::{
+            format::NewerFormat,
+            message::StepQueue,
+            pause::{PauseAction, PauseEntry, StepPauses},
+            state::End,
+        },
         testing::fixtures::{at, compensation, snapshot, with_optional},
     };
     use proptest::prelude::*;
@@ -176,6 +195,25 @@ mod tests {
         let late = inspect(&snapshot, at(MINUTE));
         assert_eq!(sent(&late), ["s0"], "the second one waits for the first");
         assert_eq!(late.next, Some(at(2 * MINUTE)));
+    }
+
+    #[test]
+    fn paused_step_gets_no_message_and_the_task_is_inspected_again_after_as_long_as_it_was_quiet() {
+        let snapshot = snapshot(&[&[], &[]], &[]);
+        let workflow = snapshot.task.workflow_name();
+        let entry = PauseEntry { at: at(0), what: PauseAction::Pause, who: "ann".to_owned(), why: "a test".to_owned() };
+        let paused = StepPauses::none(&StepQueue::new(workflow, "s0")).after(entry).unwrap();
+        let held = PausedSteps::of([&paused]);
+        for (second, next) in [(MINUTE, 2 * MINUTE), (10 * MINUTE, 20 * MINUTE), (100 * MINUTE, 160 * MINUTE)] {
+            let inspection = inspect_paused(&snapshot, &held, at(second));
+            assert_eq!((sent(&inspection), inspection.paused.as_slice()), (vec!["s1"], &["s0".to_owned()][..]));
+            assert_eq!(inspection.next, Some(at(next)));
+        }
+        let mut waits = snapshot.clone();
+        waits.steps[0].state = StepState::Retrying;
+        waits.steps[0].next_retry_at = Some(at(300));
+        assert_eq!(inspect_paused(&waits, &held, at(299)).paused, [""; 0], "it waits for its time");
+        assert_eq!(inspect_paused(&waits, &held, at(300)).paused, ["s0"]);
     }
 
     #[test]
@@ -217,7 +255,10 @@ mod tests {
         assert_eq!(sent(&inspect(&snapshot, at(8 + MINUTE - 1))), [""; 0]);
         assert_eq!(sent(&inspect(&snapshot, at(8 + MINUTE))), ["s1", "s2"]);
         snapshot.task.state = TaskState::Completed;
-        assert_eq!(inspect(&snapshot, at(8 + MINUTE)), Inspection { send: Vec::new(), recover: false, next: None });
+        assert_eq!(
+            inspect(&snapshot, at(8 + MINUTE)),
+            Inspection { send: Vec::new(), paused: Vec::new(), recover: false, next: None }
+        );
     }
 
     #[test]
@@ -267,7 +308,7 @@ mod tests {
             StepRecord { state: StepState::InProgress, lease_until: Some(at(500)), ..snapshot.steps[0].clone() };
         assert_eq!(
             inspect(&snapshot, at(100)),
-            Inspection { send: Vec::new(), recover: false, next: Some(at(500 + MINUTE)) }
+            Inspection { send: Vec::new(), paused: Vec::new(), recover: false, next: Some(at(500 + MINUTE)) }
         );
     }
 
@@ -277,7 +318,7 @@ mod tests {
         snapshot.steps.iter_mut().for_each(|step| done(step, 5));
         for state in TaskState::ALL {
             snapshot.task.state = state;
-            let over = Inspection { send: Vec::new(), recover: false, next: None };
+            let over = Inspection { send: Vec::new(), paused: Vec::new(), recover: false, next: None };
             let goes_on = state.lets_steps_run() || state.is_compensating();
             assert_eq!(inspect(&snapshot, at(10 * MINUTE)) == over, !goes_on, "{state:?}");
         }

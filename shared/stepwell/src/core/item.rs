@@ -45,7 +45,7 @@ pub mod attribute {
     pub const OMITTED_ATTEMPTS: &str = "omitted";
     /// Of a task: its status.
     pub const STATUS: &str = "status";
-    /// Of a task: its workflow.
+    /// Of a task or of the pauses of a step: the workflow.
     pub const WORKFLOW: &str = "workflow";
     /// Of a task: its context, as JSON text.
     pub const CONTEXT: &str = "context";
@@ -108,7 +108,7 @@ pub mod attribute {
     pub const STOPPED_BY: &str = "stopped_by";
     /// Of a page of results: the result of each task.
     pub const RESULTS: &str = "results";
-    /// Of a note of the backlog: its step.
+    /// Of a note of the backlog or of the pauses of a step: the step.
     pub const STEP: &str = "step";
     /// Of a note of the backlog: when the message was sent that was taken earlier.
     pub const EARLIER_SENT_AT: &str = "earlier_sent_at";
@@ -118,6 +118,10 @@ pub mod attribute {
     pub const SENT_AT: &str = "sent_at";
     /// Of a note of the backlog: when that one was taken.
     pub const TAKEN_AT: &str = "taken_at";
+    /// Of the pauses of a step: what was done to it, by whom and why.
+    pub const TRAIL: &str = "trail";
+    /// Of the pauses of a step: when its queue was told that it goes on.
+    pub const TOLD_AT: &str = "told_at";
     /// Of every item: the format version of its writer.
     pub const V: &str = "v";
     /// Of every item: the oldest format version that may act on it.
@@ -153,6 +157,8 @@ pub enum Key {
     Bulk(BulkId),
     /// The results of one page of a bulk action.
     BulkResults(BulkId, u32),
+    /// The pauses of a step. All of them share a partition.
+    Pause(StepQueue),
     /// The item of a search key that leads to a task. All tasks with a value share a partition, the newest first.
     Find {
         /// The name of the search key.
@@ -201,6 +207,7 @@ impl Key {
             Self::Backlog(queue) => format!("BACKLOG#{}", queue.workflow),
             Self::Bulk(_) => "BULK".to_owned(),
             Self::BulkResults(bulk, _) => format!("BULK#{bulk}"),
+            Self::Pause(_) => super::pause::PARTITION.to_owned(),
             Self::Find { name, hash, .. } => format!("FIND#{name}#{hash}"),
         }
     }
@@ -215,6 +222,7 @@ impl Key {
             Self::Bulk(bulk) => bulk.to_string(),
             // With leading zeros the order of the texts is that of the numbers.
             Self::BulkResults(_, page) => format!("{page:010}"),
+            Self::Pause(StepQueue { workflow, step }) => format!("{workflow}#{step}"),
             // The order of the texts is that of the ids turned round.
             Self::Find { task: Reverse(task), .. } => format!("{:032x}", !u128::from_be_bytes(*task.as_bytes())),
         }

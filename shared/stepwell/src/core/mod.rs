@@ -5,8 +5,8 @@
 //! * [`settlement`] adds the consequences of a transition: the messages that become due, the arrivals at joins.
 //! * [`item`] defines the form of an item, [`record`] its contents, [`codec`] how it is read, [`format`](mod@format) its
 //!   versions, and [`index`] where a task is listed.
-//! * [`timer`] says how a message waits, [`breaker`] when a step has to wait because a service is out, and [`backlog`]
-//!   when a task is better not begun because the queues are long.
+//! * [`timer`] says how a message waits, [`breaker`] when a step has to wait because a service is out, [`backlog`]
+//!   when a task is better not begun because the queues are long, and [`pause`] when an operator has stopped a step.
 //! * [`rerun`] says which task may be started once more, as a new one.
 //! * [`filter`] says which tasks a list shows, and [`bulk`] how an action on all of them is kept.
 //! * [`timeline`] and [`graph`] show a task: what happened when and why, and its steps as a picture.
@@ -37,6 +37,7 @@ pub mod limits;
 pub mod message;
 pub mod names;
 mod parts;
+pub mod pause;
 pub mod plan;
 pub mod record;
 pub mod recovery;

@@ -6,8 +6,9 @@ use crate::{
         format::NewerFormat,
         id::TaskId,
         index::{IndexEntry, Page},
-        item::{Item, Key},
-        message::{Message, Outgoing},
+        item::{Item, Key, attribute},
+        message::{Message, Outgoing, StepQueue},
+        pause::{self, Pauses, StepPauses, Unknown},
         plan,
         record::{Action, KeyRecord, TaskRecord},
         settlement::{Consequence, Dispatch, Due, Settled, Settlement, dispatch},
@@ -22,6 +23,7 @@ use crate::{
     runtime::error::EngineError,
 };
 use futures::future::try_join_all;
+use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -108,6 +110,30 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
     /// Reads the breaker of a service.
     pub(crate) async fn breaker(&self, service: &str) -> Result<Breaker, TableError> {
         Ok(Breaker::of(&self.store.read(&Key::Breaker(service.to_owned())).await?))
+    }
+
+    /// Reads the pauses of all steps that were ever paused, consistently. Each that cannot be read is logged.
+    pub(crate) async fn pauses(&self) -> Result<Pauses, TableError> {
+        let pauses = Pauses::from_items(self.store.range(&pause::first_key(), pause::MOST_STEPS).await?);
+        for StepQueue { workflow, step } in &pauses.unknown {
+            tracing::error!(workflow, step, "the pauses of a step cannot be read; it is left as it is");
+        }
+        Ok(pauses)
+    }
+
+    /// Reads the pauses of a step, consistently.
+    pub(crate) async fn pauses_of(&self, queue: &StepQueue) -> Result<StepPauses, EngineError> {
+        let item = self.store.range(&Key::Pause(queue.clone()), 1).await?.into_iter().next();
+        let of_step = |item: &Item| {
+            let text = |name| item.get(name).and_then(Value::as_str);
+            (text(attribute::WORKFLOW), text(attribute::STEP)) == (Some(&queue.workflow), Some(&queue.step))
+        };
+        match item.filter(of_step).map(|item| StepPauses::from_item(queue, item)) {
+            None => Ok(StepPauses::none(queue)),
+            Some(Ok(pauses)) => Ok(pauses),
+            Some(Err(Unknown::Newer(newer))) => Err(EngineError::Newer(newer)),
+            Some(Err(Unknown::Unreadable(error))) => Err(error.into()),
+        }
     }
 
     /// Reads a page of the index.

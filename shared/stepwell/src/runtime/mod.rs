@@ -15,6 +15,7 @@ pub mod dead_letters;
 mod engine;
 pub mod error;
 mod pages;
+pub mod pauses;
 mod recovery;
 pub mod result_types;
 pub mod step;

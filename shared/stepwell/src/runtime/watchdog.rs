@@ -11,6 +11,7 @@ use crate::{
         format::NEWER_FORMAT,
         index::{IndexEntry, IndexPartition, Page, move_in_index},
         inspection::{self, Inspection},
+        pause::PausedSteps,
         recovery::{self, DELIVERY_EXHAUSTED, NextAction},
         state::StepState,
         timestamp::Timestamp,
@@ -27,7 +28,7 @@ pub use crate::runtime::pages::RunBudget;
 /// How many tasks of one shard are read at a time to count them.
 const COUNTED_PAGE: u16 = 1_000;
 
-/// The log line with the report of a run. An alarm watches its field `unfinished`.
+/// The log line with the report of a run. Alarms watch its fields `unfinished` and `steps_paused`.
 pub const RUN_REPORT: &str = "watchdog";
 
 /// The log line with the number of tasks that need a person, in the field `needs_person`. An alarm watches it.
@@ -47,6 +48,8 @@ const ERROR_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
 #[derive(Clone, Debug)]
 pub struct Watchdog<T, Q, A> {
     engine: Engine<T, Q, A>,
+    /// `None` if nobody has looked.
+    paused: Option<PausedSteps>,
 }
 
 /// The results of one run.
@@ -70,7 +73,13 @@ pub struct WatchdogReport {
 impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
     /// A watchdog with this store, these queues and this clock.
     pub fn new(table: T, queue: Q, runtime: A) -> Self {
-        Self { engine: Engine::new(table, queue, runtime) }
+        Self { engine: Engine::new(table, queue, runtime), paused: None }
+    }
+
+    /// The watchdog that knows that these steps are paused, and sends them nothing.
+    #[must_use]
+    pub fn sparing(self, paused: PausedSteps) -> Self {
+        Self { paused: Some(paused), ..self }
     }
 
     /// Inspects the tasks that are due, as far as the budget allows, and logs the report.
@@ -89,7 +98,8 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
             self.inspect_all(&due, &mut report).await;
         }
         let WatchdogReport { inspected, sent, advanced, failed, newer, unfinished } = report;
-        tracing::info!(inspected, sent, advanced, failed, newer, unfinished, "{RUN_REPORT}");
+        let steps_paused = self.paused.as_ref().map(PausedSteps::count);
+        tracing::info!(inspected, sent, advanced, failed, newer, unfinished, steps_paused, "{RUN_REPORT}");
         Ok(report)
     }
 
@@ -186,16 +196,22 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
         let id = listed.place.task;
         let now = self.engine.now();
         let Some(snapshot) = self.engine.snapshot(id).await? else {
-            return Ok(Inspection { send: Vec::new(), recover: false, next: None });
+            return Ok(Inspection { send: Vec::new(), paused: Vec::new(), recover: false, next: None });
         };
-        let inspection = inspection::inspect(&snapshot, now);
-        // Log it with each inspection, so at least hourly, until somebody has helped.
+        let inspection = match &self.paused {
+            Some(paused) => inspection::inspect_paused(&snapshot, paused, now),
+            None => inspection::inspect(&snapshot, now),
+        };
+        let is_held =
+            |step: &str| self.paused.as_ref().is_some_and(|paused| paused.holds(snapshot.task.workflow_name(), step));
+        // Log it with each inspection, so at least hourly, until somebody has helped. A step that is paused cannot succeed, which is meant.
         if let NextAction::Run(open) = recovery::next_action(&snapshot, now) {
             for step in open {
                 match step.state {
                     StepState::Error => {
                         tracing::error!(task_id = %id, step = step.name, code = code(step), "{}", recovery::COMPENSATION_WAITS);
                     }
+                    _ if is_held(&step.name) => {}
                     _ if recovery::is_late(step, now) => {
                         tracing::error!(task_id = %id, step = step.name, code = code(step), "{}", recovery::COMPENSATION_LATE);
                     }

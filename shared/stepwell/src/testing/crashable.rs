@@ -5,12 +5,12 @@ use crate::{
         id::TaskId,
         index::{IndexEntry, Page},
         item::{Item, Key},
-        message::{Outgoing, QueueName},
+        message::{Outgoing, QueueName, StepQueue},
         settlement::{Settled, Settlement},
         snapshot::Loaded,
         transition::{Applied, Transition},
     },
-    ports::{CallError, FailureKind, Queue, QueueError, Store, TableError},
+    ports::{CallError, Deliveries, FailureKind, Queue, QueueError, Store, TableError},
 };
 use futures::future::BoxFuture;
 use std::{
@@ -27,8 +27,8 @@ use std::{
 };
 
 /// The call at which a worker or a client crashes. The name of a call is that of its transition (`claim`, `complete`,
-/// `record_join_arrival`) or of the port's method (`load`, `load_all`, `read`, `list`, `range`, `send`, `hide`, `reject`; `settle` without a
-/// transition). Alternatively a call is identified by its number, counted from 0.
+/// `record_join_arrival`) or of the port's method (`load`, `load_all`, `read`, `list`, `range`, `send`, `hide`, `reject`, `deliver`; `settle` without
+/// a transition). Alternatively a call is identified by its number, counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CrashAt<Call = &'static str> {
     /// Before this call has any effect.
@@ -260,5 +260,12 @@ impl<P: Queue> Queue for CrashablePorts<P> {
     async fn reject(&self, body: &str, reason: &str) -> Result<(), QueueError> {
         let failed = |error| QueueError::new(QueueName::Undeliverable, error);
         self.call("reject", failed, self.ports.reject(body, reason)).await
+    }
+}
+
+impl<P: Deliveries> Deliveries for CrashablePorts<P> {
+    async fn deliver(&self, queue: &StepQueue, on: bool) -> Result<(), QueueError> {
+        let failed = |error| QueueError::new(queue.clone(), error);
+        self.call("deliver", failed, self.ports.deliver(queue, on)).await
     }
 }

@@ -9,12 +9,12 @@ use crate::{
         id::TaskId,
         index::{IndexEntry, Page},
         item::{Item, Key},
-        message::{Outgoing, QueueName},
+        message::{Outgoing, QueueName, StepQueue},
         settlement::{Delivery, Settled, Settlement, Transaction},
         snapshot::Loaded,
         transition::{Applied, Transition},
     },
-    ports::{Queue, QueueError, Runtime, Store, TableError, settle_first},
+    ports::{Deliveries, Queue, QueueError, Runtime, Store, TableError, settle_first},
 };
 use std::{collections::BTreeSet, time::Duration};
 
@@ -160,6 +160,12 @@ impl<A: Runtime + Clone> Store for Memory<A> {
             meter.read_each(keys.iter().map(|key| self.bytes(key)));
         }
         self.store.read_all(keys, attributes).await
+    }
+}
+
+impl<A: Runtime + Clone> Deliveries for Memory<A> {
+    async fn deliver(&self, queue: &StepQueue, on: bool) -> Result<(), QueueError> {
+        self.queue.deliver(queue, on).await
     }
 }
 

@@ -3,14 +3,14 @@
 use crate::{
     core::{
         id::TaskId,
-        message::{Message, Outgoing, QueueName},
+        message::{Message, Outgoing, QueueName, StepQueue},
         settlement::{Delivery, Disposition},
         timestamp::Timestamp,
     },
-    ports::{CallError, FailureKind, Queue, QueueError, Received, Runtime},
+    ports::{CallError, Deliveries, FailureKind, Queue, QueueError, Received, Runtime},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -42,6 +42,8 @@ struct Queues {
     numbers: u64,
     sent: Vec<Message>,
     undeliverable: Vec<Undeliverable>,
+    /// Those that deliver nothing.
+    stopped: BTreeSet<QueueName>,
 }
 
 #[derive(Debug)]
@@ -66,9 +68,10 @@ impl Queues {
         held.find(|(_, held)| held.receipt.as_deref() == Some(receipt)).map(|(number, held)| (*number, held))
     }
 
-    /// The message that is due first: its time and its number.
+    /// The message that is delivered first: its time and its number.
     fn first(&self) -> Option<(Timestamp, u64)> {
-        self.held.iter().map(|(number, held)| (held.due, *number)).min()
+        let delivered = self.held.iter().filter(|(_, held)| !self.stopped.contains(&held.queue));
+        delivered.map(|(number, held)| (held.due, *number)).min()
     }
 
     fn put(&mut self, queue: QueueName, body: String, now: Timestamp, delay: Duration) {
@@ -94,7 +97,7 @@ impl<A: Runtime> MemoryQueue<A> {
         self.state().put(queue.into(), body.into(), self.runtime.now(), Duration::ZERO);
     }
 
-    /// Receives the message that is due first, if one is due, and hides it until the time that `until` gives for its queue.
+    /// Receives the message that is due first of the queues that deliver, if one is due, and hides it until the time that `until` gives for its queue.
     /// Returns the queue's name, too.
     pub fn receive(&self, until: impl Fn(&QueueName) -> Timestamp) -> Option<(QueueName, Received)> {
         let now = self.runtime.now();
@@ -130,7 +133,7 @@ impl<A: Runtime> MemoryQueue<A> {
         }
     }
 
-    /// The time at which the next message is due; `None` if there is none.
+    /// The time at which the next message is delivered; `None` if there is none.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.state().first().map(|(due, _)| due)
     }
@@ -167,6 +170,18 @@ impl<A: Runtime> MemoryQueue<A> {
         let mut state = self.state();
         state.put(outgoing.queue(), body, self.runtime.now(), outgoing.delay);
         state.sent.push(outgoing.message.clone());
+        Ok(())
+    }
+}
+
+impl<A: Runtime> Deliveries for MemoryQueue<A> {
+    async fn deliver(&self, queue: &StepQueue, on: bool) -> Result<(), QueueError> {
+        let (mut state, queue) = (self.state(), QueueName::from(queue.clone()));
+        if on {
+            state.stopped.remove(&queue);
+        } else {
+            state.stopped.insert(queue);
+        }
         Ok(())
     }
 }

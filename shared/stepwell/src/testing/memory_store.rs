@@ -79,6 +79,7 @@ impl Entry {
             | Key::Backlog(_)
             | Key::Bulk(_)
             | Key::BulkResults(..)
+            | Key::Pause(_)
             | Key::Find { .. } => Record::Other,
         };
         Ok(Self { place: IndexPosition::of(key, &item), item, record })
@@ -192,6 +193,7 @@ impl MemoryStore {
             | Key::Backlog(_)
             | Key::Bulk(_)
             | Key::BulkResults(..)
+            | Key::Pause(_)
             | Key::Find { .. } => None,
         });
         tasks.collect()

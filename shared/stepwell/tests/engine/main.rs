@@ -14,6 +14,7 @@ mod failures;
 mod inputs;
 mod messages;
 mod optional;
+mod pauses;
 mod shapes;
 mod starts;
 mod usage;

@@ -5,7 +5,7 @@ use super::{
     *,
 };
 use stepwell::{
-    Context, Step, StepContext, StepError, System, Workflow, core::state::TaskStatus, testing::VirtualClock,
+    Actor, Context, Step, StepContext, StepError, System, Workflow, core::state::TaskStatus, testing::VirtualClock,
 };
 use stepwell_local::{Host, OpenError};
 use tokio::sync::{Notify, oneshot};
@@ -61,6 +61,43 @@ async fn many_tasks_run_beside_each_other_and_all_complete() {
     }
     stop.send(()).unwrap();
     running.await.unwrap().unwrap();
+}
+
+/// A pause is kept in the file, so that the next process keeps to it. A delivery that was made when a step completed would pass a look at the queue.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn paused_step_is_not_attempted_by_this_process_or_the_next_and_all_complete_once_it_is_resumed() {
+    let (folder, graph) = (Folder::new(), Graph::fan(2));
+    let (paused, actor) = (StepQueue::new(graph::WORKFLOW, "s01"), Actor::new("ann", "a test").unwrap());
+    let mut tasks = Vec::new();
+    for life in 0..2 {
+        let db = open(&folder).await;
+        let (running, stop) = host(&db, &graph, &done());
+        let client = Client::new(db.clone(), db.clone(), System);
+        if life == 0 {
+            assert!(client.pause(&db, &paused, &actor).await.unwrap().told);
+        }
+        for _ in 0..20 {
+            tasks.push(client.start(&graph.workflow(), &serde_json::json!({}), None).await.unwrap().task_id);
+        }
+        for task in &tasks {
+            let snapshot = loop {
+                let snapshot = client.snapshot(*task).await.unwrap().unwrap();
+                if snapshot.step("s02").is_some_and(|step| step.state == StepState::Complete) {
+                    break snapshot;
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            };
+            assert_eq!(snapshot.step("s01").unwrap().attempt, 0, "{snapshot:?}");
+        }
+        if life == 1 {
+            assert!(client.resume(&db, &paused, &actor).await.unwrap().told);
+            for task in &tasks {
+                assert_eq!(ended(&db, *task).await, TaskState::Completed);
+            }
+        }
+        stop.send(()).unwrap();
+        running.await.unwrap().unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,15 +4,15 @@ use super::{
     fault::Fault,
     simulation::{RemoteClient, Simulation},
 };
-use crate::steps::name;
+use crate::{graph, steps::name};
 use futures::future::join;
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
 use stepwell::{
-    ActionError, Actor, BulkAction, BulkRequest, Filter, IdempotencyKey, ManualResult, NewBulk, Pace, PendingStart,
-    RUN_NOW_PAUSE, Rerun, RerunRequest, TaskId, Workflow,
+    ActionError, Actor, BulkAction, BulkRequest, Filter, IdempotencyKey, ManualResult, NewBulk, Pace, Paused,
+    PendingStart, RUN_NOW_PAUSE, Rerun, RerunRequest, TaskId, Workflow,
     core::{
-        message::Message,
+        message::{Message, StepQueue},
         plan::Plan,
         record::TaskRecord,
         state::{TaskState, TaskStatus},
@@ -126,6 +126,46 @@ pub(super) async fn operate(simulation: Arc<Simulation>, workflow: Arc<Workflow>
         for task in outcome.into_iter().flat_map(Result::unwrap_or_default) {
             simulation.done(task, why.clone());
         }
+    }
+}
+
+/// An operator who pauses steps and compensations, and resumes each after a while. Whoever is not told that it was done asks again.
+pub(super) async fn pause(simulation: Arc<Simulation>, plan: Plan) {
+    let _at_work = simulation.busy_guard();
+    let steps: Vec<_> = plan.steps().iter().chain(plan.compensations()).collect();
+    for _ in 0..=simulation.scheduler.up_to(2) {
+        let Some(step) = simulation.pick(&steps).map(|step| step.name.clone()) else { return };
+        simulation.scheduler.wait([100, 60_000][usize::from(simulation.scheduler.one_in(2))]).await;
+        set_pause(&simulation, &step, true).await;
+        simulation.paused(&step);
+        simulation.scheduler.wait(7_200_000).await;
+        simulation.resumes(&step);
+        set_pause(&simulation, &step, false).await;
+    }
+}
+
+/// Pauses or resumes a step, again and again until an answer says that its queue was told.
+async fn set_pause(simulation: &Arc<Simulation>, step: &str, pauses: bool) {
+    let queue = StepQueue::new(graph::WORKFLOW, step);
+    loop {
+        let process = simulation.process("operator").await;
+        let (client, (_, deliveries)) = (simulation.client(&process), simulation.ports(&process));
+        let (actor, _) = reason(simulation);
+        let acted = async {
+            match pauses {
+                true => client.pause(&deliveries, &queue, &actor).await,
+                false => client.resume(&deliveries, &queue, &actor).await,
+            }
+        };
+        let acted = process.live(acted).await;
+        process.note(|| format!("{} {step}: {acted:?}", if pauses { "pauses" } else { "resumes" }));
+        if let Some(Ok(Paused { pauses: found, told: true })) = acted {
+            if found.in_force().is_some() != pauses {
+                simulation.scheduler.violated(|| format!("{step} stands otherwise: {found:?}"));
+            }
+            return;
+        }
+        simulation.scheduler.wait(30_000).await;
     }
 }
 

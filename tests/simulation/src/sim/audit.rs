@@ -44,8 +44,8 @@ pub(super) struct Seen {
 pub(super) struct Audit {
     scheduler: Arc<Scheduler>,
     seen: Locked<BTreeMap<(TaskId, String), Seen>>,
-    /// Whether all processes are of one version. What an older one may not act on waits.
-    one_version: bool,
+    /// Whether the message of a failed step always gets to a worker that may act on it: all processes are of one version, and no step is paused.
+    is_prompt: bool,
     /// The compensations that have a last attempt.
     optional_compensations: BTreeSet<String>,
     punctual: Locked<u64>,
@@ -71,9 +71,9 @@ const PUNCTUAL: Duration = Duration::from_secs(60);
 const AFTER_TROUBLE: Duration = Duration::from_secs(10 * 60);
 
 impl Audit {
-    pub(super) fn new(scheduler: &Arc<Scheduler>, one_version: bool, optional_compensations: BTreeSet<String>) -> Self {
+    pub(super) fn new(scheduler: &Arc<Scheduler>, is_prompt: bool, optional_compensations: BTreeSet<String>) -> Self {
         let (seen, punctual, latest, outages) = Default::default();
-        Self { scheduler: scheduler.clone(), seen, one_version, optional_compensations, punctual, latest, outages }
+        Self { scheduler: scheduler.clone(), seen, is_prompt, optional_compensations, punctual, latest, outages }
     }
 
     /// How many redrives and compensations had to begin on time, and the longest delay of one.
@@ -82,7 +82,8 @@ impl Audit {
     }
 
     /// Checks that what the engine had planned for a time begins on time: no matter whether the watchdog runs, and though the feeder
-    /// stands still for less than 13 minutes. Only a lost message may make it late.
+    /// stands still for less than 13 minutes. Only a lost message may make it late, or a pause of the step whose
+    /// message it is: then the watchdog begins it.
     fn on_time(&self, before: &TaskRecord, after: &TaskRecord) {
         let Some(action) = after.actions.last().filter(|action| action.who == ENGINE) else { return };
         if after.deadline_from != before.deadline_from {
@@ -109,7 +110,7 @@ impl Audit {
         let late = action.at.since(due);
         let scheduler = &self.scheduler;
         let calm = scheduler.now().before(scheduler.elapsed()) + scheduler.odds().trouble() + AFTER_TROUBLE;
-        if due < calm || scheduler.may_lose_messages() || !self.one_version {
+        if due < calm || scheduler.may_lose_messages() || !self.is_prompt {
             return;
         }
         self.punctual.set(self.punctual.get() + 1);

@@ -92,6 +92,7 @@ pub trait Backend: Send {
     fn send(&self, outgoing: &Outgoing) -> Result<(), QueueError>;
     fn hide(&self, queue: &QueueName, receipt: &str, wait: Duration) -> Result<(), QueueError>;
     fn reject(&self, body: &str, reason: &str) -> Result<(), QueueError>;
+    fn deliver(&self, queue: &StepQueue, on: bool) -> Result<(), QueueError>;
 
     /// Serves a queue from now on.
     fn serve(&self, serving: &Serving);

@@ -24,6 +24,7 @@ async fn handle(simulation: Arc<Simulation>, process: SimulatedProcess, run: Ste
     let attempt = run.facts.attempt;
     simulation.check_start(&process, &run);
     simulation.check_breaker(&run.facts.step);
+    simulation.check_pause(&run.facts.step);
     let scripts = simulation.scripts(place);
     let (script, again) = simulation.ledger.begin(place, attempt, scripts);
     process.note(|| format!("{} attempt {attempt} begins, and is to {script:?}", run.facts.step));

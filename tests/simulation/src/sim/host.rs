@@ -370,6 +370,10 @@ impl Host {
         self.write_queue(by, |backend| backend.hide(queue, receipt, wait)).await
     }
 
+    pub(super) async fn deliver(&self, by: &SimulatedProcess, queue: &StepQueue, on: bool) -> Result<(), QueueError> {
+        self.write_queue(by, |backend| backend.deliver(queue, on)).await
+    }
+
     pub(super) async fn reject(&self, by: &SimulatedProcess, body: &str, reason: &str) -> Result<(), QueueError> {
         self.write_queue(by, |backend| backend.reject(body, reason)).await
     }

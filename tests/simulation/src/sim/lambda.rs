@@ -17,6 +17,7 @@ use stepwell::{
     runtime::{
         bulk::BulkRunner,
         dead_letters::DeadLetters,
+        pauses::PauseKeeper,
         timer_feeder::TimerFeeder,
         watchdog::{RunBudget, Watchdog},
         worker::{Invocation, Worker},
@@ -100,7 +101,8 @@ pub(super) async fn watch(simulation: Arc<Simulation>) {
         let skew = Duration::from_millis(simulation.scheduler.odds().skew_millis());
         let inspects =
             simulation.table.next_inspection().is_some_and(|first| first <= simulation.scheduler.now() + skew);
-        if !(inspects || simulation.has_open_bulks())
+        let tells = simulation.has_pauses_to_tell();
+        if !(inspects || tells || simulation.has_open_bulks())
             || simulation.scenario.standstill.of_watchdog(simulation.scheduler.elapsed())
         {
             continue;
@@ -111,8 +113,18 @@ pub(super) async fn watch(simulation: Arc<Simulation>) {
             RunBudget { until: process.now() + MINUTE, tasks: if simulation.scheduler.one_in(4) { 1 } else { 100 } };
         let (table, queue) = simulation.ports(&process);
         let bulks = BulkRunner::new(table.clone(), queue.clone(), process.clone());
-        let watchdog = Watchdog::new(table, queue, process.clone());
+        let keeper = PauseKeeper::new(table.clone(), queue.clone(), queue.clone(), process.clone());
+        let mut watchdog = Watchdog::new(table, queue, process.clone());
         let run = async {
+            // In a run without pauses the draws are those of before there were any.
+            if simulation.scenario.pauses {
+                let pauses = keeper.read().await;
+                process.note(|| format!("{pauses:?}"));
+                if let Ok(pauses) = pauses {
+                    keeper.tell(&pauses).await;
+                    watchdog = watchdog.sparing(pauses.held());
+                }
+            }
             if inspects {
                 let report = watchdog.run(budget).await;
                 process.note(|| format!("{report:?}"));

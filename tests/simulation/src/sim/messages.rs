@@ -3,8 +3,8 @@
 use super::{backend::Undeliverable, host::Host, process::SimulatedProcess, queue::MemoryQueues};
 use std::{sync::Arc, time::Duration};
 use stepwell::{
-    core::message::{Outgoing, QueueName},
-    ports::{Queue, QueueError, Received},
+    core::message::{Outgoing, QueueName, StepQueue},
+    ports::{Deliveries, Queue, QueueError, Received},
 };
 
 /// The messages. Clones share them.
@@ -68,6 +68,13 @@ impl Messages {
         match self {
             Self::Queues(queues) => queues.hide(queue, receipt, wait).await,
             Self::Host(host) => host.hide(by, queue, receipt, wait).await,
+        }
+    }
+
+    pub(super) async fn deliver(&self, by: &SimulatedProcess, queue: &StepQueue, on: bool) -> Result<(), QueueError> {
+        match self {
+            Self::Queues(queues) => queues.deliver(queue, on).await,
+            Self::Host(host) => host.deliver(by, queue, on).await,
         }
     }
 

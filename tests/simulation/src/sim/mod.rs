@@ -106,6 +106,8 @@ pub struct RunReport {
     pub opened: u64,
     /// How many probes were claimed while it was open.
     pub probes: u64,
+    /// How often a step was paused.
+    pub pauses: u64,
     /// The trace, where it was wanted.
     pub trace: String,
 }
@@ -183,6 +185,7 @@ async fn simulate(
     let scenario = scenario.with_optional_compensations(&mut Rng::with_seed(seed ^ OPTIONAL_COMPENSATIONS));
     let scenario = scenario.with_deadline(&mut Rng::with_seed(seed ^ DEADLINE));
     let scenario = scenario.with_breaker(&mut Rng::with_seed(seed ^ BREAKER));
+    let scenario = scenario.with_pauses(seed);
     let odds = Odds::random(&mut rng);
     let (odds, versions, machine) = match over {
         Over::Memory(Mode::Split) => (odds, None, None),
@@ -203,8 +206,8 @@ async fn simulate(
     let (faults, calls, newer_met) = (scheduler.struck(), scheduler.calls(), simulation.newer_met());
     let (punctual, latest) = simulation.audit.punctual();
     let (opened, probes) = simulation.audit.outages();
-    let trace = scheduler.trace();
-    RunReport { seed, problem, faults, calls, newer_met, punctual, latest, opened, probes, trace }
+    let (pauses, trace) = (simulation.count_pauses(), scheduler.trace());
+    RunReport { seed, problem, faults, calls, newer_met, punctual, latest, opened, probes, pauses, trace }
 }
 
 async fn play(simulation: &Arc<Simulation>) {
@@ -226,6 +229,9 @@ async fn play(simulation: &Arc<Simulation>) {
         simulation.spawn(actors::start(simulation.clone(), workflow.clone(), number));
     }
     simulation.spawn(actors::operate(simulation.clone(), workflow.clone()));
+    if simulation.scenario.pauses {
+        simulation.spawn(actors::pause(simulation.clone(), plan.clone()));
+    }
     simulation.spawn(actors::send_stray_messages(simulation.clone(), plan.clone()));
     tokio::task::yield_now().await;
     simulation.quiescent().await;
@@ -327,6 +333,17 @@ mod tests {
         assert_eq!(problem.map(|report| (report.seed, &report.problem)), None);
         let punctual: u64 = reports.iter().map(|report| report.punctual).sum();
         assert!(punctual > RUNS / 4, "{punctual} redrives and compensations had to begin on time");
+    }
+
+    #[test]
+    fn paused_steps_are_not_attempted_and_every_task_ends_after_the_pauses() {
+        for mode in [Mode::Split, Mode::Whole] {
+            let reports: Vec<RunReport> = (5_000..5_000 + RUNS).map(|seed| run_as(mode, seed, false)).collect();
+            let problem = reports.iter().find(|report| report.problem.is_some());
+            assert_eq!(problem.map(|report| (report.seed, &report.problem)), None);
+            let pauses: u64 = reports.iter().map(|report| report.pauses).sum();
+            assert!(pauses > RUNS / 10, "steps were paused {pauses} times");
+        }
     }
 
     #[test]

@@ -10,10 +10,10 @@ use std::{fmt, time::Duration};
 use stepwell::{
     CallError,
     core::{
-        message::{Outgoing, QueueName},
+        message::{Outgoing, QueueName, StepQueue},
         snapshot::Loaded,
     },
-    ports::{Queue, QueueError, TableError},
+    ports::{Deliveries, Queue, QueueError, TableError},
 };
 
 impl From<Operation> for Kind {
@@ -104,6 +104,13 @@ impl SimulatedQueues {
     ) -> Result<(), QueueError> {
         let failed = |kind, cause: &'static str| QueueError::new(queue.clone(), CallError::new(operation, kind, cause));
         self.process.make(Kind::Write, || format!("{operation} {queue}"), failed, call).await
+    }
+}
+
+impl Deliveries for SimulatedQueues {
+    async fn deliver(&self, queue: &StepQueue, on: bool) -> Result<(), QueueError> {
+        let what = if on { "deliver" } else { "stop" };
+        self.call(what, &queue.clone().into(), || self.queues.deliver(&self.process, queue, on)).await
     }
 }
 

@@ -10,7 +10,7 @@ use stepwell::{
         message::{DEAD_LETTERS, Message, Outgoing, QueueName, StepQueue, UNDELIVERABLE},
         settlement::{Delivery, Disposition},
     },
-    ports::{Queue, QueueError, Received},
+    ports::{Deliveries, Queue, QueueError, Received},
 };
 use tokio::sync::Notify;
 
@@ -29,6 +29,8 @@ struct Held {
 struct Messages {
     messages: Vec<Held>,
     arrival: Arc<Notify>,
+    /// Whether its mapping is disabled.
+    is_stopped: bool,
 }
 
 struct Queues {
@@ -95,7 +97,8 @@ impl MemoryQueues {
             let (soonest, arrival) = {
                 let mut queues = self.0.queues.lock();
                 let queue = queues.entry(queue.to_owned()).or_default();
-                (queue.messages.iter().map(|held| held.visible_after).min(), queue.arrival.clone())
+                let delivered = queue.messages.iter().filter(|_| !queue.is_stopped);
+                (delivered.map(|held| held.visible_after).min(), queue.arrival.clone())
             };
             match soonest.map(|soonest| soonest.saturating_sub(self.0.scheduler.elapsed())) {
                 Some(Duration::ZERO) => return,
@@ -113,7 +116,11 @@ impl MemoryQueues {
         let max_receives = if queue == DEAD_LETTERS { u32::MAX } else { self.0.scheduler.odds().max_receives() };
         let mut batch = Vec::new();
         let mut queues = self.0.queues.lock();
-        let messages = &mut queues.entry(queue.to_owned()).or_default().messages;
+        let queue = queues.entry(queue.to_owned()).or_default();
+        if queue.is_stopped {
+            return batch;
+        }
+        let messages = &mut queue.messages;
         let mut visible: Vec<usize> = (0..messages.len()).filter(|&at| messages[at].visible_after <= now).collect();
         while !visible.is_empty() && batch.len() < most {
             let last = u64::try_from(visible.len() - 1).expect("few messages");
@@ -227,6 +234,17 @@ fn existing<'a>(operation: &'static str, queue: &'a QueueName) -> Result<&'a str
 
 fn text(queue: &QueueName, message: &Message) -> Result<String, QueueError> {
     serde_json::to_string(message).map_err(|error| refused("SendMessage", queue, &error.to_string()))
+}
+
+impl Deliveries for MemoryQueues {
+    async fn deliver(&self, queue: &StepQueue, on: bool) -> Result<(), QueueError> {
+        let name = QueueName::from(queue.clone());
+        let mut queues = self.0.queues.lock();
+        let queue = queues.entry(existing("UpdateEventSourceMapping", &name)?.to_owned()).or_default();
+        queue.is_stopped = !on;
+        queue.arrival.notify_one();
+        Ok(())
+    }
 }
 
 impl Queue for MemoryQueues {

@@ -120,6 +120,8 @@ pub(super) struct Scenario {
     /// When the watchdog and the timer feeder stand still.
     pub(super) standstill: Standstill,
     outage: Option<Outage>,
+    /// Whether an operator pauses steps.
+    pub(super) pauses: bool,
     /// By task and by step, the compensations after the steps: the script of each run of the handler, in order. Further
     /// runs succeed.
     scripts: Vec<Vec<Vec<HandlerScript>>>,
@@ -272,6 +274,12 @@ impl Scenario {
         self
     }
 
+    /// Lets an operator pause steps, in a seventh of the scenarios. Those of the oracle, which are the first, stay as they were.
+    pub(super) fn with_pauses(self, seed: u64) -> Self {
+        const OF_ORACLE: u64 = 2_000;
+        Self { pauses: seed >= OF_ORACLE && seed % 7 == 5, ..self }
+    }
+
     /// Draws a scenario from the seed's random numbers.
     pub(super) fn random(rng: &mut Rng) -> Self {
         let (timeout_seconds, max_attempts) = (rng.u32(1..=10), rng.u32(1..=5));
@@ -288,7 +296,7 @@ impl Scenario {
         let for_good = if rng.bool() { 0.0 } else { 0.2 * rng.f64() };
         let steps = graph.len();
         let scripts = (0..tasks).map(|_| (0..2 * steps).map(|_| scripts(rng, trouble, for_good)).collect()).collect();
-        Self { graph, tasks, timeout_seconds, standstill: Standstill::default(), outage, scripts }
+        Self { graph, tasks, timeout_seconds, standstill: Standstill::default(), outage, pauses: false, scripts }
     }
 }
 

@@ -40,6 +40,7 @@ use stepwell::{
         index::IndexPartition,
         item::Key,
         message::{QueueName, StepQueue},
+        pause::{self, Pauses},
         record::{StepRecord, TaskRecord},
         state::{StepState, TaskState},
     },
@@ -78,6 +79,9 @@ pub(super) struct Simulation {
     /// The reasons of the bulk actions that operators were about to start, each with the tasks that had failed then, and how many
     /// entries their audit trails had.
     bulks: Locked<BTreeMap<String, Vec<(TaskId, usize)>>>,
+    /// The steps that are paused for certain, each with the time at which its operator was told so.
+    paused: Locked<BTreeMap<String, Duration>>,
+    pauses: Locked<u64>,
     busy: Locked<usize>,
     quiescent: Notify,
     processes: Locked<u64>,
@@ -98,7 +102,8 @@ impl Simulation {
         machine: Option<Box<dyn Machine>>,
     ) -> Self {
         let scheduler = Arc::new(scheduler);
-        let audit = Arc::new(Audit::new(&scheduler, versions.is_none(), scenario.graph.optional_compensations()));
+        let is_prompt = versions.is_none() && !scenario.pauses;
+        let audit = Arc::new(Audit::new(&scheduler, is_prompt, scenario.graph.optional_compensations()));
         let observer = audit.clone();
         let conformance = Arc::new(Conformance::new(&scheduler, rules));
         let table = MemoryTable::observed_by(move |change| observer.observe(change)).held_to(conformance);
@@ -142,6 +147,8 @@ impl Simulation {
             breakers: Locked::default(),
             waits_on,
             bulks: Locked::default(),
+            paused: Locked::default(),
+            pauses: Locked::new(0),
             busy: Locked::new(0),
             quiescent: Notify::new(),
             processes: Locked::new(0),
@@ -225,6 +232,42 @@ impl Simulation {
         {
             self.audit.attempted_while_open(step);
         }
+    }
+
+    /// Records that a step is paused for certain.
+    pub(super) fn paused(&self, step: &str) {
+        self.pauses.set(self.pauses.get() + 1);
+        self.paused.lock().insert(step.to_owned(), self.scheduler.elapsed());
+    }
+
+    /// Records that somebody is about to resume a step.
+    pub(super) fn resumes(&self, step: &str) {
+        self.paused.lock().remove(step);
+    }
+
+    /// How often a step was paused.
+    pub(super) fn count_pauses(&self) -> u64 {
+        self.pauses.get()
+    }
+
+    /// No attempt of a step begins that is paused for certain. A delivery that had begun before may be late by its invocation and a pause of
+    /// its process, and a watchdog that had read the step before may have let its queue go on, for some minutes.
+    pub(super) fn check_pause(&self, step: &str) {
+        const LATE: Duration = Duration::from_secs(10 * 60);
+        let since = self.paused.lock().get(step).copied();
+        if since.is_some_and(|since| since + LATE <= self.scheduler.elapsed()) {
+            self.scheduler.violated(|| format!("{step} is attempted while it is paused, since {since:?}"));
+        }
+    }
+
+    /// Whether the watchdog has to tell a queue how its step stands.
+    pub(super) fn has_pauses_to_tell(&self) -> bool {
+        if !self.scenario.pauses {
+            return false;
+        }
+        let items = self.table.range(&pause::first_key(), u16::MAX).now_or_never().expect("it never waits");
+        let pauses = Pauses::from_items(items.expect("it never fails"));
+        pauses.known.iter().any(|pauses| pauses.is_told(self.scheduler.now()))
     }
 
     /// Spawns a task. A panic in it is a bug of the simulation.

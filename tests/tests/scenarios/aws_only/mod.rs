@@ -4,5 +4,6 @@ mod cors;
 mod events;
 mod mail;
 mod messages;
+mod pauses;
 mod reconciliation;
 mod recovery;

@@ -144,7 +144,7 @@ impl Server {
         let engine = engine.with_result_types(tasks_api::result_types::<LocalShop>());
         let mailer = shop.mailer().map_err(other)?;
         let probes = tasks_api::probes(engine.clone());
-        let operate = tasks_api::router(engine, shop, mailer, intake);
+        let operate = tasks_api::router(engine, local, shop, mailer, intake);
         let console = Console::new(console::Settings {
             place: format!("the shop in {}", data.display()),
             operator: Operator::Named(

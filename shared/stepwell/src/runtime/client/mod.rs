@@ -1,11 +1,12 @@
 //! The client: starts and shows tasks. `operate` has the actions of operators, `rerun` one of them, `find` the search, `bulk` the start of actions on
-//! many tasks, `analytics` figures of many tasks, `health` how the open tasks stand.
+//! many tasks, `pause` the pauses of steps, `analytics` figures of many tasks, `health` how the open tasks stand.
 
 mod analytics;
 mod bulk;
 mod find;
 mod health;
 mod operate;
+mod pause;
 mod rerun;
 
 pub use analytics::MOST_SAMPLED;
@@ -13,6 +14,7 @@ pub use bulk::{BulkCount, BulkError, BulkRequest, NewBulk, SAMPLE};
 pub use find::{StepSummary, Summary, TaskPage};
 pub use health::{Count, Health};
 pub use operate::{ActionError, Actor, InvalidActor, ManualResult, RUN_NOW_PAUSE};
+pub use pause::{PauseError, Paused};
 pub use rerun::{Rerun, RerunRequest};
 
 use crate::{

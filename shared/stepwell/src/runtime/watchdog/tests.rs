@@ -4,7 +4,9 @@ use crate::{
     core::{
         id::TaskId as Id,
         item::Key,
+        message::StepQueue,
         record::NewTask,
+        snapshot::TaskSnapshot,
         state::{End, StepState, TaskState, TaskStatus},
         task,
         transition::{Condition, Effect, Transition, Write},
@@ -344,4 +346,24 @@ async fn compensation_that_is_retried_for_an_hour_is_logged_until_it_succeeds() 
     assert_eq!(late().first(), Some(&told));
     harness.run(task).await.unwrap();
     assert_eq!(harness.state(task), TaskState::Compensated(End::Error));
+}
+
+/// It cannot succeed, which is meant. An alarm says that the step is paused.
+#[tokio::test(start_paused = true)]
+async fn paused_compensation_is_not_late_until_it_goes_on() {
+    let (log, _guard) = Log::new();
+    let harness = graph(&[&[]], &[0], "");
+    let late = || log.lines(&format!("ERROR message={}", recovery::COMPENSATION_LATE)).len();
+    harness.fail("s0", [no()]);
+    harness.fail("u0", vec![busy(); 60]);
+    let task = harness.begin().await;
+    let tried = |snapshot: &TaskSnapshot| snapshot.step("u0").is_some_and(|step| step.attempt > 0);
+    let snapshot = harness.run_until(task, tried).await.unwrap();
+    let queue = StepQueue::new(snapshot.task.workflow_name(), "u0");
+    harness.client().pause(&harness.ports(), &queue, &actor()).await.unwrap();
+    harness.run_for(5 * recovery::COMPENSATION_LATE_AFTER).await.unwrap();
+    assert_eq!(late(), 0);
+    harness.client().resume(&harness.ports(), &queue, &actor()).await.unwrap();
+    harness.run_for(2 * recovery::COMPENSATION_LATE_AFTER).await.unwrap();
+    assert!(late() > 0);
 }

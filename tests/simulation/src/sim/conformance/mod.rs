@@ -113,8 +113,9 @@ impl Conformance {
                 made.breaker = Some((Breaker::of(written.before), Breaker::of(written.after)));
                 return Ok(());
             }
-            // The model has tasks. `check` looks at bulk actions at the end of the run, and no task depends on a note of the backlog.
-            Key::Backlog(_) | Key::Bulk(_) | Key::BulkResults(..) => return Ok(()),
+            // The model has tasks. `check` looks at bulk actions at the end of the run, and no task depends on a note of the backlog. A pause lets no delivery begin,
+            // and the model knows of no delivery that has to.
+            Key::Backlog(_) | Key::Bulk(_) | Key::BulkResults(..) | Key::Pause(_) => return Ok(()),
         };
         if made.of.replace(task).is_some_and(|other| other != task) {
             return Err("it is written together with another task's items".to_owned());
@@ -138,6 +139,7 @@ impl Conformance {
                 | Key::Backlog(_)
                 | Key::Bulk(_)
                 | Key::BulkResults(..)
+                | Key::Pause(_)
                 | Key::Find { .. },
                 _,
             ) => {}
