@@ -217,6 +217,10 @@ async fn page_is_at_every_address_without_a_dot_and_files_are_known_by_their_tag
     let tag = answer.headers["etag"].to_str().unwrap();
     let (answer, text) = get("/console/vendor/htm.js", &[("if-none-match", tag)]).await;
     assert_eq!((answer.status.as_u16(), text.as_str()), (304, ""));
+    let request = Request::get("/console/vendor/htm.js").header("accept-encoding", "gzip").body(Body::empty()).unwrap();
+    let compressed = router.clone().oneshot(request).await.unwrap();
+    let told = ["content-encoding", "vary", "etag"].map(|name| compressed.headers()[name].to_str().unwrap());
+    assert_eq!(told, ["gzip", "accept-encoding", tag]);
     assert_eq!(get("/", &[]).await.0.headers["location"], "/console/");
 }
 

@@ -10,6 +10,7 @@ use axum::{
 };
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, sync::Arc};
+use tower_http::compression::CompressionLayer;
 
 /// The files of the calling crate's folder `assets`, by their paths from it.
 #[macro_export]
@@ -54,19 +55,21 @@ impl Pages {
     }
 
     /// Serves the page at this address, and the files below this path. What is below it without a dot is the page as well.
+    /// A browser that takes gzip gets them compressed, to about a third.
     pub fn router(self, page_at: &str, files_below: &str) -> Router {
         Router::new()
             .route(page_at, get(page))
             .route(&format!("{files_below}/{{*path}}"), get(file))
             .with_state(Arc::new(self))
+            .layer(CompressionLayer::new())
     }
 }
 
 impl File {
     fn new(path: &str, bytes: Bytes) -> Self {
         let hash: String = Sha256::digest(&bytes).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        // Digits are always a header.
-        let tag = HeaderValue::try_from(format!("\"{hash}\"")).unwrap_or(HeaderValue::from_static("\"\""));
+        // Weak, because a compressed file has other bytes and the same tag. Digits are always a header.
+        let tag = HeaderValue::try_from(format!("W/\"{hash}\"")).unwrap_or(HeaderValue::from_static("W/\"\""));
         let kind = HeaderValue::from_static(match path.rsplit_once('.').map(|(_, extension)| extension) {
             Some("html") => "text/html; charset=utf-8",
             Some("js") => "text/javascript; charset=utf-8",
