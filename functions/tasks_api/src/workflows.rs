@@ -8,6 +8,7 @@ use crate::{
 use axum::{Json, extract::State};
 use http_api::CommonError;
 use serde::Serialize;
+use serde_json::Value;
 use std::{collections::BTreeSet, sync::LazyLock, time::Duration};
 use stepwell::{
     Runtime, Workflow, WorkflowError,
@@ -78,6 +79,8 @@ struct StepView<'a> {
     waits_on: Option<&'a str>,
     /// Whether it waits without an attempt while that service is out.
     has_breaker: bool,
+    /// The JSON schema of its result, for who gives it one by hand; `null` where the type is not known.
+    result_schema: Option<Value>,
     /// The pause in force, during which no attempt of it begins; `null` if it is not paused.
     paused: Option<PauseView>,
 }
@@ -100,9 +103,11 @@ impl From<Backoff> for BackoffView {
 }
 
 impl<'a> WorkflowView<'a> {
-    fn of(workflow: &'a Workflow, pauses: &Pauses) -> Self {
+    fn of(workflow: &'a Workflow, pauses: &Pauses, schema: impl Fn(&str, &str) -> Option<Value>) -> Self {
         let plan = workflow.plan();
-        let step = |name: &'a str, step: &StepPlan| StepView::of(workflow, name, step, pauses);
+        let step = |name: &'a str, step: &StepPlan| {
+            StepView::of(workflow, name, step, pauses, schema(&workflow.id().name, name))
+        };
         // The graph is made anew, but its names are the plan's.
         let compensations = plan.compensation_graph(|_| true);
         let named = compensations.iter().filter_map(|found| Some((plan.step(&found.name)?.name.as_str(), found)));
@@ -129,7 +134,13 @@ impl<'a> WorkflowView<'a> {
 }
 
 impl<'a> StepView<'a> {
-    fn of(workflow: &'a Workflow, name: &'a str, step: &StepPlan, pauses: &Pauses) -> Self {
+    fn of(
+        workflow: &'a Workflow,
+        name: &'a str,
+        step: &StepPlan,
+        pauses: &Pauses,
+        result_schema: Option<Value>,
+    ) -> Self {
         let StepPlan { depends_on, compensates, optional, max_attempts, timeout_seconds, backoff, .. } = step.clone();
         Self {
             name,
@@ -141,6 +152,7 @@ impl<'a> StepView<'a> {
             backoff: backoff.into(),
             waits_on: workflow.waits_on(name),
             has_breaker: workflow.breaker_of(name).is_some(),
+            result_schema,
             paused: pauses.of(&workflow.id().name, name),
         }
     }
@@ -151,7 +163,9 @@ pub(crate) async fn list<S: Store, Q: Queue, A: Runtime>(
     State(engine): Engine<S, Q, A>,
 ) -> Result<Json<WorkflowList>, ApiError> {
     let (workflows, pauses) = (all()?, Pauses::read(&engine).await?);
-    Ok(Json(WorkflowList { workflows: workflows.iter().map(|workflow| WorkflowView::of(workflow, &pauses)).collect() }))
+    let schema = |workflow: &str, step: &str| engine.result_schema(workflow, step);
+    let workflows = workflows.iter().map(|workflow| WorkflowView::of(workflow, &pauses, schema));
+    Ok(Json(WorkflowList { workflows: workflows.collect() }))
 }
 
 /// The workflows of this deployment.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use stepwell::{StepError, StepResult, Timestamp};
 
 /// The result of `validate_cart`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ValidatedCart {
     /// One line for each product, in the order of the cart.
     pub validated_items: Vec<LineItem>,
@@ -27,8 +27,7 @@ pub struct ValidatedCart {
 }
 
 /// A number of units of one product, at the catalogue's price.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct LineItem {
     /// The product's number in the catalogue.
     pub product_id: ProductId,

@@ -106,7 +106,7 @@ impl CustomerInfo {
 }
 
 /// The result of `send_confirmation`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Confirmation {
     /// Always `true`.
     pub email_sent: bool,
@@ -123,7 +123,7 @@ impl StepResult for Confirmation {
 }
 
 /// The result of `send_cancellation`. Without an order there is no e-mail.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Cancellation {
     /// Whether an e-mail was sent.
     pub email_sent: bool,

@@ -100,7 +100,6 @@ impl Serialize for Money {
     }
 }
 
-#[cfg(feature = "schema")]
 impl schemars::JsonSchema for Money {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "Money".into()

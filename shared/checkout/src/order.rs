@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 use stepwell::{StepResult, TaskId, Timestamp};
 
 /// An order: an item of the `orders` table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Order {
     /// The id of the checkout's task: a task makes one order.
     pub order_id: TaskId,
@@ -56,8 +55,7 @@ pub struct Order {
 }
 
 /// The status of an order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OrderStatus {
     /// Paid, and its stock reserved.
@@ -77,7 +75,7 @@ impl OrderStatus {
 }
 
 /// The result of `create_order`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct CreatedOrder {
     /// The order's id, which is the task's.
     pub order_id: TaskId,
@@ -100,7 +98,7 @@ impl StepResult for CreatedOrder {
 }
 
 /// The result of `cancel_order`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct CancelledOrder {
     /// The order's id; `None` where no order had been made. None can be made later.
     pub order_id: Option<TaskId>,

@@ -297,7 +297,7 @@ impl From<StoreError> for GatewayError {
 }
 
 /// The result of `process_payment`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Payment {
     /// The gateway's id of the payment.
     pub payment_id: String,
@@ -335,7 +335,7 @@ impl From<Charge> for Payment {
 }
 
 /// The result of `refund_payment`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Refund {
     /// The gateway's id of the refund; `None` where nothing had been charged.
     pub refund_id: Option<String>,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use stepwell::{StepResult, Timestamp};
 
 /// The result of `release_stock`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Release {
     /// One entry for each product that got units back; empty where nothing had been reserved.
     pub released_products: Vec<ReleasedProduct>,
@@ -22,7 +22,7 @@ pub struct Release {
 }
 
 /// The change of one product's stock.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ReleasedProduct {
     /// The product's number in the catalogue.
     pub product_id: ProductId,
@@ -37,7 +37,7 @@ pub struct ReleasedProduct {
 }
 
 /// The units of a product that is gone from the catalogue.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct UnreleasedProduct {
     /// The product's number in the catalogue, as in the reservation.
     pub product_id: ProductId,

@@ -7,7 +7,7 @@ use stepwell::StepResult;
 
 /// The units of a cart that are out of stock for it: the result of `update_inventory`, which takes what `validate_cart`
 /// has held.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Reservation {
     /// One entry for each product.
     pub updated_products: Vec<UpdatedProduct>,
@@ -18,7 +18,7 @@ pub struct Reservation {
 }
 
 /// The change of one product's stock.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct UpdatedProduct {
     /// The product's number in the catalogue.
     pub product_id: ProductId,
@@ -33,7 +33,7 @@ pub struct UpdatedProduct {
 }
 
 /// One stock movement.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct InventoryChange {
     /// The product's number in the catalogue.
     pub product_id: ProductId,

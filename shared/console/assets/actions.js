@@ -1,6 +1,7 @@
 // Actions: what one will do is said before it is done, and for ten seconds it can be taken back.
 
-import { changed, postAs, useConnection, watch } from "./api.js";
+import { changed, postAs, useAnswer, useConnection, watch } from "./api.js";
+import { Fields, hasForm, written } from "./form.js";
 import { attemptsOf, html, Name, Picture, plural, Problem, sentence, short, taskPath } from "./parts.js";
 import { useEffect, useId, useRef, useState } from "./vendor/hooks.js";
 
@@ -275,20 +276,39 @@ function mayResolve({ task }, step) {
     !task.compensated && step.depends_on.every(isDone);
 }
 
+/** The schema of a step's result; `undefined` before it is known, and `null` where it stays unknown. */
+function useResultSchema(task, step) {
+  const { data, error } = useAnswer("/workflows", 0);
+  const [id] = task.workflow.split("@");
+  const of = data?.workflows.find((workflow) => workflow.id.startsWith(`${id}@`));
+  const found = [...(of?.steps ?? []), ...(of?.compensations ?? [])].find(({ name }) => name === step.name);
+  return data || error ? (found?.result_schema ?? null) : undefined;
+}
+
 /** The button that gives a step its result by hand. */
 export function ResolveStep({ about, step }) {
   const { session } = useConnection();
   const [open, ask] = useState(false);
+  if (!session?.may_write || about.task.newer_format || !mayResolve(about, step)) return null;
+  return html`
+    <button onClick=${() => ask(true)}>Resolve by hand…</button>
+    ${open && html`<${AskForResult} about=${about} step=${step} close=${() => ask(false)} />`}`;
+}
+
+/** Asks for the result of a step: field by field where its schema has fields, else as JSON. */
+function AskForResult({ about, step, close }) {
   const { task } = about;
-  if (!session?.may_write || task.newer_format || !mayResolve(about, step)) return null;
+  const schema = useResultSchema(task, step);
+  const byFields = hasForm(schema);
   const attempts = attemptsOf(step);
   const dependents = [...task.steps, ...task.compensations].filter((other) => other.depends_on.includes(step.name)).map((other) => other.name);
   const confirm = (form) => {
-    const result = form.get("result");
+    let result;
     try {
+      result = byFields ? written(schema, form) : form.get("result");
       JSON.parse(result);
     } catch (error) {
-      return `The result is not JSON: ${error.message}`;
+      return byFields ? error.message : `The result is not JSON: ${error.message}`;
     }
     const body = { reason: form.get("reason"), attempts_checked: form.has("attempts_checked") };
     begin({
@@ -303,15 +323,15 @@ export function ResolveStep({ about, step }) {
     return undefined;
   };
   return html`
-    <button onClick=${() => ask(true)}>Resolve by hand…</button>
-    ${open && html`
-      <${Ask} title="Resolve ${step.name} by hand?" button="Resolve the step" close=${() => ask(false)} confirm=${confirm}>
+      <${Ask} title="Resolve ${step.name} by hand?" button="Resolve the step" close=${close} confirm=${confirm} ready=${schema !== undefined}>
         <p>The step is complete with your result, for good.
           ${dependents.length > 0 ? html` <${Names} names=${dependents} /> read${dependents.length === 1 ? "s" : ""} it, and ${dependents.length === 1 ? "runs" : "run"} next.` : " Nothing depends on it."}
-          ${" "}The result has to be of the step's type: a task that succeeded shows its shape.</p>
-        <label>Result, as JSON <textarea name="result" rows="6" required spellcheck="false">null</textarea></label>
+          ${byFields ? " What is empty is left out." : " The result has to be of the step's type: a task that succeeded shows its shape."}</p>
+        ${byFields
+          ? html`<fieldset><legend>Result</legend><${Fields} schema=${schema} /></fieldset>`
+          : html`<label>Result, as JSON <textarea name="result" rows="6" required spellcheck="false">null</textarea></label>`}
         ${attempts > 0 && html`
           <label class="check"><input type="checkbox" name="attempts_checked" required />
             ${plural(attempts, "attempt was", "attempts were")} made, and may have had an effect. I made sure that none had, or undid it.</label>`}
-      </>`}`;
+      </>`;
 }

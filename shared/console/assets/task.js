@@ -1,7 +1,7 @@
 // The page of a task: how it stands and why in plain words, what can be done, its graph, its timeline, each step, and who did what.
 
 import { Buttons, ResolveStep } from "./actions.js";
-import { get, getEvent, useAnswer, useCodes, usePace, write } from "./api.js";
+import { get, getEvent, useAnswer, useCodes, useConnection, usePace, write } from "./api.js";
 import { Graph } from "./graph.js";
 import { attemptsOf, bulkPath, clock, duration, html, Name, Paused, plural, Problem, Prose, short, State, TaskLink, Time, Title, useNow } from "./parts.js";
 import { Timeline } from "./timeline.js";
@@ -140,6 +140,7 @@ function Audit({ task }) {
 export function Task({ id }) {
   const now = useNow();
   const codes = useCodes();
+  const { session } = useConnection();
   const path = `/tasks/${encodeURIComponent(id)}`;
   const { data, error } = useAnswer(path, pause, following(Math.min(usePace() / 1000, LONGEST)));
   if (!data) {
@@ -157,6 +158,7 @@ export function Task({ id }) {
         <span class="hint">${task.workflow} · started <${Time} at=${task.started_at} now=${now} />${task.total_duration_ms !== null && ` · took ${duration(task.total_duration_ms)}`}</span>
       </div>
       <${Standing} task=${task} now=${now} />
+      ${task.cost && html`<p class="hint">${session?.metered ? "It has cost" : "On AWS it would have cost"} $${task.cost.dollars}: ${plural(task.cost.write_units, "write unit")}, ${plural(Number(write(task.cost.read_units)), "read unit")}, ${plural(task.cost.sqs_requests, "SQS request")}, ${plural(task.cost.invocations, "invocation")}.</p>`}
       ${task.newer_format && html`<p class="problem">A newer version wrote this task, in format ${task.newer_format.written}. This one shows what it understands, and does not act on it.</p>`}
       ${task.paused?.map((pause) => html`<${Paused} step=${pause.step} pause=${pause} />`)}
       ${task.warnings.map((warning) => html`<p class="warning">It goes on without <code>${warning.step}</code>: ${warning.code}: ${warning.message}</p>`)}

@@ -108,6 +108,7 @@ fn files() -> impl IntoIterator<Item = (&'static str, Bytes)> {
         "app.js"
         "bulk.js"
         "console.css"
+        "form.js"
         "graph.js"
         "index.html"
         "list.js"

@@ -16,8 +16,7 @@ use stepwell::{
 };
 
 /// The public view of a task, for everybody who has its id. It leaves out the audit trail.
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, schemars::JsonSchema)]
 pub struct Details<'a> {
     task_id: TaskId,
     workflow: &'a str,
@@ -37,8 +36,7 @@ pub struct Details<'a> {
 }
 
 /// The refusal of a cancellation.
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, schemars::JsonSchema)]
 struct RefusalDetails<'a> {
     at: Timestamp,
     /// The compensation that refused.
@@ -53,8 +51,7 @@ impl<'a> From<&'a Refusal> for RefusalDetails<'a> {
 }
 
 /// A step, in the plan's order.
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, schemars::JsonSchema)]
 struct StepDetails<'a> {
     name: &'a str,
     status: StepState,
@@ -64,7 +61,7 @@ struct StepDetails<'a> {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     omitted_attempts: &'a BTreeMap<String, u32>,
     /// The result's JSON, with every digit of its numbers. Its secret fields, which the workflow file names, are `***`.
-    #[cfg_attr(feature = "schema", schemars(with = "Option<serde_json::Value>"))]
+    #[schemars(with = "Option<serde_json::Value>")]
     result: Option<Box<RawValue>>,
     error: Option<&'a Failure>,
     /// When the next attempt of a step that waits is due. It may have been moved since the last attempt, or there is none yet.
@@ -75,8 +72,7 @@ struct StepDetails<'a> {
 }
 
 /// An attempt of a step. The last one may still be running.
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, schemars::JsonSchema)]
 struct AttemptDetails {
     number: u32,
     started_at: Timestamp,

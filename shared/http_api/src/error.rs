@@ -96,8 +96,7 @@ impl CommonError {
 }
 
 /// The body of every error answer.
-#[derive(Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Serialize, schemars::JsonSchema)]
 pub struct ErrorBody {
     /// `false`; missing where the path or the resource does not exist.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -5,7 +5,7 @@ mod details;
 mod error;
 mod every_request;
 mod fields;
-#[cfg(feature = "schema")]
+#[cfg(feature = "openapi")]
 pub mod openapi;
 mod request;
 mod task_key;

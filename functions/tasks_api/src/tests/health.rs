@@ -139,12 +139,21 @@ async fn workflows_are_shown_as_their_files_say() {
     let deadline = (&shown["complete_within_seconds"], &shown["point_of_no_return"]);
     assert_eq!(deadline, (&json!(1_800), &json!("create_order")));
     let payment = shown["steps"].as_array().unwrap().iter().find(|step| step["name"] == "process_payment").unwrap();
+    let mut payment = payment.clone();
+    let schema = payment.as_object_mut().unwrap().remove("result_schema").unwrap();
     let expected = json!({
         "name": "process_payment", "depends_on": payment["depends_on"], "compensates": null, "optional": false, "max_attempts": 3,
         "timeout_seconds": 30, "waits_on": "payment_gateway", "has_breaker": true, "paused": null,
         "backoff": {"base_seconds": 1, "multiplier": 2.0, "max_seconds": 300, "jitter": 0.1},
     });
-    assert_eq!(*payment, expected);
+    assert_eq!(payment, expected);
+    let amount = &schema["properties"]["amount_charged"];
+    assert_eq!((&schema["type"], &amount["type"], amount.get("$ref")), (&json!("object"), &json!("number"), None));
+    let required: Vec<&str> =
+        schema["required"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+    assert!(required.contains(&"payment_id") && !required.contains(&"simulated"), "{required:?}");
+    let all = ["steps", "compensations"].map(|list| shown[list].as_array().unwrap()).into_iter().flatten();
+    assert_eq!(all.filter(|step| step["result_schema"].is_null()).count(), 0, "each step has a result type");
     let plan = checkout::workflow().unwrap().plan().clone();
     let graph = |steps: &[StepPlan]| steps.iter().map(|step| json!([step.name, step.depends_on])).collect::<Vec<_>>();
     let of = |step: &Value| json!([step["name"], step["depends_on"]]);

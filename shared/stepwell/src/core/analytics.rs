@@ -51,8 +51,7 @@ struct Step {
 }
 
 /// The figures of a sample.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Analytics {
     /// The number of tasks in the sample.
     pub tasks: u32,
@@ -69,8 +68,7 @@ pub struct Analytics {
 }
 
 /// Two times.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Times {
     /// The earlier one.
     pub first: Timestamp,
@@ -79,8 +77,7 @@ pub struct Times {
 }
 
 /// The figures of one workflow, in all of its versions.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct WorkflowFigures {
     /// The workflow, as `namespace/name`.
     pub workflow: String,
@@ -104,20 +101,18 @@ pub struct WorkflowFigures {
 }
 
 /// A slow task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Slow {
     /// The task.
     pub task_id: TaskId,
     /// The time from its start to its end, in milliseconds.
     #[serde(serialize_with = "in_millis")]
-    #[cfg_attr(feature = "schema", schemars(with = "u64"))]
+    #[schemars(with = "u64")]
     pub duration_ms: Duration,
 }
 
 /// The figures of a step or a compensation.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct StepFigures {
     /// The name.
     pub name: String,
@@ -140,26 +135,25 @@ pub struct StepFigures {
 }
 
 /// How times are spread: percentiles by the nearest-rank method, so each is a time that was seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Spread {
     /// The number of times.
     pub count: usize,
     /// The median; 0 without times.
     #[serde(serialize_with = "in_millis")]
-    #[cfg_attr(feature = "schema", schemars(with = "u64"))]
+    #[schemars(with = "u64")]
     pub p50: Duration,
     /// 95 % are not longer.
     #[serde(serialize_with = "in_millis")]
-    #[cfg_attr(feature = "schema", schemars(with = "u64"))]
+    #[schemars(with = "u64")]
     pub p95: Duration,
     /// 99 % are not longer.
     #[serde(serialize_with = "in_millis")]
-    #[cfg_attr(feature = "schema", schemars(with = "u64"))]
+    #[schemars(with = "u64")]
     pub p99: Duration,
     /// The longest one.
     #[serde(serialize_with = "in_millis")]
-    #[cfg_attr(feature = "schema", schemars(with = "u64"))]
+    #[schemars(with = "u64")]
     pub max: Duration,
 }
 

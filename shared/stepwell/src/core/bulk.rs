@@ -44,8 +44,7 @@ pub const PAGE_LEASE: Duration = Duration::from_secs(60);
 const MADE_UP_FOR: Duration = Duration::from_secs(60);
 
 /// What a bulk action does to each task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BulkAction {
     /// Redrives the task.
@@ -113,8 +112,7 @@ impl fmt::Display for BulkAction {
 }
 
 /// The state of a bulk action.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BulkState {
     /// There may be more tasks to act on.
@@ -287,8 +285,7 @@ pub struct BulkResults {
 }
 
 /// Who did something to a bulk action, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct BulkActor {
     /// The actor's name.
     pub who: String,

@@ -48,8 +48,7 @@ pub struct Filter {
 ///
 /// `pending` cannot be asked for: most steps that are pending have no item yet. So a step that was redriven is found again once it is
 /// claimed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(into = "String", try_from = "String")]
 pub struct StepFilter {
     step: String,

@@ -5,16 +5,14 @@ use serde::Serialize;
 use std::fmt::Write;
 
 /// A graph.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Graph {
     /// The steps and then the compensations, each after those that it waits for.
     pub nodes: Vec<Node>,
 }
 
 /// A step or a compensation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Node {
     /// The name.
     pub name: String,

@@ -42,7 +42,6 @@ pub mod plan;
 pub mod record;
 pub mod recovery;
 pub mod rerun;
-#[cfg(feature = "schema")]
 mod schema;
 pub mod search;
 pub mod settlement;

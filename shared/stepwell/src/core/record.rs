@@ -417,8 +417,7 @@ impl Default for StepRecord {
 }
 
 /// An error as it is stored.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Failure {
     /// The code, for programs.
     pub code: String,
@@ -452,8 +451,7 @@ const MAX_ACTIONS_BYTES: usize = 64 * 1024;
 const MAX_RUN_NOW_BYTES: usize = 16 * 1024;
 
 /// The outcome of an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The attempt has not ended yet.

@@ -24,8 +24,7 @@ use std::fmt;
 /// Some events need a condition besides the state. `Claim` of a `retrying` step needs `next_retry_at` to have passed.
 /// `Claim`, `DeadLetter` and `Cancel` of an `in_progress` step need the lease to have ended. Every other event that leaves
 /// `in_progress` is fenced by the attempt's number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StepState {
     /// The step waits for its dependencies or for its message.
@@ -206,8 +205,7 @@ pub enum TaskState {
 }
 
 /// The reason why a task is compensated, which is also the status it ends with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum End {
     /// The task had failed.

@@ -3,8 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// When the engine starts the compensations of a task. An operator may start them at any time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Compensate {
     /// When the task has failed, and when it is cancelled.

@@ -127,8 +127,7 @@ impl From<PlanError> for WorkflowError {
 }
 
 /// One violation of the schema by a context.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub struct Violation {
     /// The place, as a JSON pointer into the context; empty for the context as a whole.
     pub path: String,

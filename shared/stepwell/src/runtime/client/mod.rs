@@ -160,6 +160,11 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         Self { result_types, ..self }
     }
 
+    /// The JSON schema of the result that a step of a workflow of this name has to have, where its type is known.
+    pub fn result_schema(&self, workflow: &str, step: &str) -> Option<Value> {
+        self.result_types.schema(workflow, step)
+    }
+
     /// The current time, by the client's clock.
     pub fn now(&self) -> Timestamp {
         self.engine.now()
