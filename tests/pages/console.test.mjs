@@ -458,7 +458,7 @@ test("a step is paused, which the overview and its tasks tell, and resumed", asy
   const page = await open({});
   await show(page, "/console/workflows");
   await page.getByRole("button", { name: "Pause… process_payment" }).click();
-  await page.getByText("No attempt of it begins until it is resumed").waitFor();
+  await page.getByText("After some seconds no attempt of it begins").waitFor();
   await page.getByLabel("Why").fill("the gateway is down");
   await page.getByRole("button", { name: "Pause", exact: true }).click();
   await page.getByText("begins in ten seconds").waitFor();

@@ -1,6 +1,6 @@
 // A form for a JSON value, made of the value's schema.
 
-import { html } from "./parts.js";
+import { html, Prose } from "./parts.js";
 
 /** The types that a schema allows, without `null`; and whether `null` is among them. */
 function typesOf(schema) {
@@ -34,7 +34,8 @@ export function Fields({ schema, path = "" }) {
     const { main: of, empties } = typesOf(part);
     const required = (main.required ?? []).includes(name) && !empties;
     const [kind, key] = [kindOf(part), `${path}/${name}`];
-    const hint = of.description && html`<span class="hint">${of.description}</span>`;
+    // The description is the one of the Rust field.
+    const hint = of.description && html`<span class="hint"><${Prose} text=${of.description.replaceAll("`None`", "`null`")} /></span>`;
     if (kind === "object" && required) return html`<fieldset><legend>${name}</legend>${hint}<${Fields} schema=${part} path=${key} /></fieldset>`;
     if (kind === "yes" || kind === "choice") {
       const choices = kind === "yes" ? ["true", "false"] : of.enum;
