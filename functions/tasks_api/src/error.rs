@@ -126,7 +126,9 @@ impl From<PauseError> for ApiError {
         match error {
             PauseError::Engine(EngineError::Newer(newer)) => Self::Newer(newer),
             PauseError::Engine(error) => Self::Common(error.into()),
-            PauseError::KeepsChanging(_) => Self::Illegal { why: error.to_string(), status: None },
+            PauseError::KeepsChanging(_) | PauseError::Unseen { .. } => {
+                Self::Illegal { why: error.to_string(), status: None }
+            }
         }
     }
 }

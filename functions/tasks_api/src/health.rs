@@ -3,7 +3,7 @@
 use crate::{
     Engine,
     error::ApiError,
-    paused::{PausedStep, Pauses},
+    paused::{PausedStep, Pauses, UnknownPause},
     workflows,
 };
 use axum::{Json, extract::State};
@@ -45,6 +45,8 @@ pub(crate) struct HealthView {
     dead_lettered: CountView,
     /// The steps that are paused, the one that is for longest first. The tasks that wait behind them are open, and late once their time is over.
     paused_steps: Vec<PausedStep>,
+    /// The steps that may be paused: this version cannot read their pauses, and leaves them as they are.
+    unknown_pauses: Vec<UnknownPause>,
     /// When the oldest open task was started; `null` if none is open, or more than are counted.
     oldest_open_at: Option<Timestamp>,
     /// The age of that task.
@@ -78,6 +80,7 @@ impl HealthView {
             needs_person: health.needs_person.into(),
             dead_lettered: health.dead_lettered.into(),
             paused_steps: pauses.in_force(),
+            unknown_pauses: pauses.unknown(),
             oldest_open_at: health.oldest_open,
             oldest_open_seconds: health.oldest_open.map(|started| at.since(started).as_secs()),
         }

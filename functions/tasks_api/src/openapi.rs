@@ -148,7 +148,16 @@ fn about(document: &mut Document) {
         .link(200, "pauseStep", step.clone())
         .link(200, "resumeStep", step);
     let paused = "Pauses a step, so that after some seconds no attempt of it begins.";
-    for (act, id, summary) in [("pause", "pauseStep", paused), ("resume", "resumeStep", "Lets a paused step go on.")] {
+    let seen = json!({
+        "type": ["string", "null"], "format": "date-time",
+        "description": "The time of the newest pause that is to end: `since` of the last reason that was shown. If somebody paused the step after it, nothing \
+                        is done. Without it all of its pauses end.",
+    });
+    let acts = [
+        ("pause", "pauseStep", paused, json!({})),
+        ("resume", "resumeStep", "Lets a paused step go on.", json!({ "seen": seen })),
+    ];
+    for (act, id, summary, fields) in acts {
         let path = format!("/workflows/{{workflow}}/steps/{{step}}/{act}");
         document
             .operation(("post", &path), id, "workflows", summary)
@@ -156,7 +165,7 @@ fn about(document: &mut Document) {
                 "It is safe to repeat. An attempt whose message was delivered before comes to its end. The messages of a paused step wait in its \
                  queue, and the deadlines of their tasks go on.",
             )
-            .body(true, because(json!({}), &[]), &[("a reason", json!({"reason": "the gateway is down"}))])
+            .body(true, because(fields, &[]), &[("a reason", json!({"reason": "the gateway is down"}))])
             .answers::<StepStanding>(202, "How the step stands now.")
             .refused(404)
             .refused(409);

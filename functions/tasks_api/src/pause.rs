@@ -63,6 +63,7 @@ where
             let queue = queue(path)?;
             let mut fields = Fields::of_body(&request, body).await?;
             let reason = reason(&mut fields);
+            let seen = (what == PauseAction::Resume).then(|| fields.text("seen", str::parse)).flatten();
             fields.finish()?;
             let actor = operator.actor(reason)?;
             let StepDesk { deliveries, engine } = &*desk;
@@ -70,7 +71,7 @@ where
             may_be.then_some(()).ok_or_else(no_step)?;
             let Paused { pauses, told } = match what {
                 PauseAction::Pause => engine.pause(deliveries, &queue, &actor).await?,
-                PauseAction::Resume => engine.resume(deliveries, &queue, &actor).await?,
+                PauseAction::Resume => engine.resume(deliveries, &queue, &actor, seen).await?,
             };
             let paused = PauseView::of(&pauses);
             let StepQueue { workflow, step } = queue;

@@ -6,6 +6,7 @@ use stepwell::{
     Client, Runtime, Timestamp,
     core::{
         inspection::inspect_paused,
+        message::StepQueue,
         pause::{PauseEntry, PausedSteps, StepPauses},
         snapshot::TaskSnapshot,
     },
@@ -44,6 +45,14 @@ pub(crate) struct PausedStep {
     pause: PauseView,
 }
 
+/// A step that may be paused: a newer version wrote its pauses, or something else that this one cannot read.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct UnknownPause {
+    workflow: String,
+    step: String,
+}
+
 impl From<&PauseEntry> for ReasonView {
     fn from(PauseEntry { at, who, why, .. }: &PauseEntry) -> Self {
         Self { since: *at, by: who.clone(), reason: why.clone() }
@@ -60,7 +69,7 @@ impl PauseView {
 }
 
 /// The pauses that were read.
-pub(crate) struct Pauses(Vec<StepPauses>);
+pub(crate) struct Pauses(stepwell::core::pause::Pauses);
 
 impl Pauses {
     /// Reads the pauses of all steps.
@@ -71,12 +80,12 @@ impl Pauses {
     /// The pause of a step that is in force.
     pub(crate) fn of(&self, workflow: &str, step: &str) -> Option<PauseView> {
         let is_it = |pauses: &&StepPauses| pauses.workflow == workflow && pauses.step == step;
-        PauseView::of(self.0.iter().find(is_it)?)
+        PauseView::of(self.0.known.iter().find(is_it)?)
     }
 
     /// The steps that are paused, the one that is for longest first.
     pub(crate) fn in_force(&self) -> Vec<PausedStep> {
-        let paused = self.0.iter().filter_map(|pauses| {
+        let paused = self.0.known.iter().filter_map(|pauses| {
             let StepPauses { workflow, step, .. } = pauses.clone();
             Some(PausedStep { workflow, step, pause: PauseView::of(pauses)? })
         });
@@ -85,9 +94,15 @@ impl Pauses {
         paused
     }
 
+    /// The steps whose pauses this version cannot read, so that it leaves them as they are.
+    pub(crate) fn unknown(&self) -> Vec<UnknownPause> {
+        let unknown = self.0.unknown.iter().cloned();
+        unknown.map(|StepQueue { workflow, step }| UnknownPause { workflow, step }).collect()
+    }
+
     /// The steps of this task that are due, and wait because they are paused.
     pub(crate) fn that_hold(&self, snapshot: &TaskSnapshot, now: Timestamp) -> Vec<PausedStep> {
-        let waiting = inspect_paused(snapshot, &PausedSteps::of(&self.0), now).paused;
+        let waiting = inspect_paused(snapshot, &PausedSteps::of(&self.0.known), now).paused;
         let of_workflow = |paused: &PausedStep| paused.workflow == snapshot.task.workflow_name();
         let waits = |paused: &PausedStep| of_workflow(paused) && waiting.contains(&paused.step);
         self.in_force().into_iter().filter(waits).collect()

@@ -154,6 +154,7 @@ export function Overview() {
         ${(person.data.count > FEW || person.data.next) && html`
           <p>${person.data.next ? "There may be more of them. " : "These are the newest. "}<a href="/console/tasks?needs=person">All of them</a></p>`}`}
     </section>
+    ${health.data?.unknown_pauses?.map(({ step }) => html`<p class="warning"><code>${step}</code>: perhaps paused, by a newer version than the one that answers.</p>`)}
     ${health.data?.paused_steps?.map((pause) => html`<${Paused} step=${pause.step} pause=${pause} />`)}
     <div class="figures">
       <${Figure} state="in_progress" label="Running" page=${running.data} now=${now} filter=${{ status: "pending" }} />

@@ -49,7 +49,9 @@ function Pause({ workflow, step }) {
       subject: `${workflow} ${step.name}`,
       what: `${verb} ${step.name}`,
       perform: async (post) => {
-        const { told } = await post(`/workflows/${workflow}/steps/${step.name}/${verb.toLowerCase()}`, { reason: form.get("reason") });
+        // Nobody ends a pause that this page has not shown.
+        const seen = step.paused && { seen: (step.paused.also?.at(-1) ?? step.paused).since };
+        const { told } = await post(`/workflows/${workflow}/steps/${step.name}/${verb.toLowerCase()}`, { reason: form.get("reason"), ...seen });
         return told ? "its queue knows." : "its queue knows within a minute.";
       },
     });
@@ -65,13 +67,14 @@ function Step({ workflow, step, figures }) {
   const empty = figures ? 0 : "–";
   return html`
     <tr>
-      <th scope="row"><code><${Name} text=${step.name} /></code><p class="hint">${limits(step)}</p><${Pause} workflow=${workflow} step=${step} /></th>
+      <th scope="row"><code><${Name} text=${step.name} /></code><p class="hint">${limits(step)}</p></th>
       <td class="number">${figures?.tasks ?? empty}</td>
       <td class="number">${figures?.retries ?? empty}</td>
       <td class="number">${figures?.failed ?? empty}</td>
       <td class="number"><${Spread} of=${figures?.run_ms} /></td>
       <td class="number"><${Spread} of=${figures?.wait_ms} /></td>
       <td>${figures && html`<${Codes} codes=${figures.codes} step=${step.name} />`}</td>
+      <td><${Pause} workflow=${workflow} step=${step} /></td>
     </tr>`;
 }
 
@@ -97,7 +100,7 @@ function Workflow({ workflow, figures }) {
         <table>
           <caption class="hidden">Steps and compensations, with their figures</caption>
           <thead>
-            <tr><th scope="col">Step</th><th scope="col">Tasks</th><th scope="col">Retries</th><th scope="col">Failed</th><th scope="col">Runs</th><th scope="col">Waits</th><th scope="col">Errors</th></tr>
+            <tr><th scope="col">Step</th><th scope="col">Tasks</th><th scope="col">Retries</th><th scope="col">Failed</th><th scope="col">Runs</th><th scope="col">Waits</th><th scope="col">Errors</th><th scope="col">Pause</th></tr>
           </thead>
           <tbody>
             ${[...workflow.steps, ...workflow.compensations].map((step) => html`<${Step} key=${step.name} workflow=${workflow.name} step=${step} figures=${steps.get(step.name)} />`)}

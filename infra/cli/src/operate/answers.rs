@@ -275,6 +275,20 @@ pub(super) struct Pause {
     pub(super) also: Vec<Pause>,
 }
 
+impl Pause {
+    /// When the last reason was given.
+    pub(super) fn newest(&self) -> &str {
+        self.also.last().map_or(&self.since, |last| &last.since)
+    }
+}
+
+/// A step that may be paused, which the version that answers cannot tell.
+#[derive(Deserialize)]
+pub(super) struct UnknownPause {
+    pub(super) workflow: String,
+    pub(super) step: String,
+}
+
 /// A step that is paused.
 #[derive(Deserialize)]
 pub(super) struct PausedStep {
@@ -305,6 +319,8 @@ pub(super) struct Health {
     pub(super) dead_lettered: Counted,
     #[serde(default)]
     pub(super) paused_steps: Vec<PausedStep>,
+    #[serde(default)]
+    pub(super) unknown_pauses: Vec<UnknownPause>,
     pub(super) oldest_open_at: Option<String>,
     pub(super) oldest_open_seconds: Option<u64>,
 }

@@ -183,7 +183,13 @@ pub enum Command {
     Pause(Step),
     /// Let a paused step go on; the tasks that have waited for it go on with it
     #[command(after_long_help = EXIT_CODES)]
-    Resume(Step),
+    Resume {
+        #[command(flatten)]
+        of: Step,
+        /// All of its pauses are over; needed only if it is paused for several reasons
+        #[arg(long)]
+        all: bool,
+    },
     /// Declare a task done, for good: compensate nothing, start nothing
     ///
     /// It is refused while a step is in flight.
@@ -415,8 +421,8 @@ async fn perform(root: Option<&Path>, command: &Command) -> Result<(), Failure> 
         Command::Bulk { bulk, to } => bulk::show(&api(to).await?, bulk.as_deref(), to.json).await,
         Command::Results { bulk, to } => bulk::results(&api(to).await?, bulk, to.json).await,
         Command::Stop { bulk, why, to } => bulk::stop(&api(to).await?, bulk, &why.reason, to.json).await,
-        Command::Pause(options) => pause_step(root, "pause", options).await,
-        Command::Resume(options) => pause_step(root, "resume", options).await,
+        Command::Pause(of) => pause_step(root, pause::Action::Pause, of).await,
+        Command::Resume { of, all } => pause_step(root, pause::Action::Resume { all: *all }, of).await,
         Command::Resolve { task, why, to } => tasks::act(&api(to).await?, task, "resolve", &why.reason, to.json).await,
         Command::ResolveStep { task, step, result, attempts_checked, why, to } => {
             // Before anything is asked.
@@ -436,7 +442,7 @@ async fn perform(root: Option<&Path>, command: &Command) -> Result<(), Failure> 
     }
 }
 
-async fn pause_step(root: Option<&Path>, action: &str, options: &Step) -> Result<(), Failure> {
+async fn pause_step(root: Option<&Path>, action: pause::Action, options: &Step) -> Result<(), Failure> {
     let Step { step, workflow, reason, to } = options;
     pause::act(&to.target.api(root).await?, (workflow.as_deref(), step), action, reason, to.json).await
 }
@@ -461,7 +467,7 @@ impl Command {
             | Self::Ship { to, .. }
             | Self::Resend { to, .. } => to.json,
             Self::Redrive(options) | Self::Cancel(options) | Self::Compensate(options) => options.to().json,
-            Self::Pause(options) | Self::Resume(options) => options.to.json,
+            Self::Pause(of) | Self::Resume { of, .. } => of.to.json,
             Self::Console { .. } | Self::Demo { .. } | Self::Logs(_) => false,
         }
     }

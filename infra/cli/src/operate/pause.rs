@@ -1,27 +1,45 @@
 //! The pauses of steps.
 
 use super::{
-    answers::{StepStanding, Workflow, Workflows},
+    answers::{Health, Pause, StepStanding, Workflows},
     api::Api,
     failure::{Failure, Kind},
     output::{print, say},
 };
 use serde_json::json;
 
-/// Pauses a step, or lets it go on, as the action says.
+/// What is to be done to a step.
+#[derive(Clone, Copy)]
+pub(super) enum Action {
+    /// No attempt of it begins from then on.
+    Pause,
+    /// It goes on. If it is paused for several reasons, the person says that `all` are over.
+    Resume {
+        /// Whether they are.
+        all: bool,
+    },
+}
+
+/// Pauses a step, or lets it go on.
 pub(super) async fn act(
     api: &Api,
     (workflow, step): (Option<&str>, &str),
-    action: &str,
+    action: Action,
     reason: &str,
     as_json: bool,
 ) -> Result<(), Failure> {
-    let workflow = match workflow {
-        Some(named) => named.to_owned(),
-        None => the_workflow_of(api, step).await?,
+    let (workflow, pause) = find(api, workflow, step).await?;
+    let (name, body) = match action {
+        Action::Pause => ("pause", json!({"reason": reason})),
+        Action::Resume { all } => {
+            if let Some(pause) = pause.as_ref().filter(|pause| !all && !pause.also.is_empty()) {
+                return Err(Failure::refused(format!("{step} is paused {pause}; if all of that is over, say --all")));
+            }
+            // Nobody ends a pause that was made after the look.
+            ("resume", json!({"reason": reason, "seen": pause.as_ref().map(Pause::newest)}))
+        }
     };
-    let answer =
-        api.post(&["workflows", &workflow, "steps", step, action], json!({"reason": reason}).to_string()).await?;
+    let answer = api.post(&["workflows", &workflow, "steps", step, name], body.to_string()).await?;
     let standing: StepStanding = answer.read()?;
     if as_json {
         print(&answer.text)?;
@@ -33,26 +51,36 @@ pub(super) async fn act(
     }
     if standing.paused.is_some() {
         say(format_args!(
-            "An attempt that has begun comes to its end, and the deadlines of tasks go on. To end the pause: stepwell resume {step}{} \
-             --reason WHY",
+            "An attempt that has begun comes to its end, and the deadlines of tasks go on. To end the pause: stepwell resume {step} --workflow \
+             {workflow}{} --reason WHY",
             api.options
         ));
     }
     Ok(())
 }
 
-/// The name of the only workflow that has this step.
-async fn the_workflow_of(api: &Api, step: &str) -> Result<String, Failure> {
+/// The workflow of this step, which is the only one that has it unless one is named, and the pause of the step.
+async fn find(api: &Api, workflow: Option<&str>, step: &str) -> Result<(String, Option<Pause>), Failure> {
+    let is_named = |name: &str| workflow.is_none_or(|workflow| workflow == name);
     let (_, Workflows { workflows }) = api.get_as(&["workflows"]).await?;
-    let mut with_it: Vec<&str> =
-        workflows.iter().filter(|workflow| has(workflow, step)).map(|found| found.name.as_str()).collect();
-    match (with_it.pop(), with_it.is_empty()) {
-        (Some(only), true) => Ok(only.to_owned()),
+    let mut found = Vec::new();
+    for workflow in workflows.into_iter().filter(|workflow| is_named(&workflow.name)) {
+        let mut all = workflow.steps.into_iter().chain(workflow.compensations);
+        found.extend(all.find(|planned| planned.name == step).map(|planned| (workflow.name, planned.paused)));
+    }
+    if found.is_empty() {
+        // A deployment may have taken a paused step away.
+        let (_, Health { paused_steps, .. }) = api.get_as(&["health", "status"]).await?;
+        let gone = paused_steps.into_iter().filter(|paused| is_named(&paused.workflow) && paused.step == step);
+        found.extend(gone.map(|paused| (paused.workflow, Some(paused.pause))));
+    }
+    match (found.pop(), found.is_empty()) {
+        (Some(only), true) => Ok(only),
         (Some(last), false) => {
-            let all = [with_it.as_slice(), &[last]].concat().join(", ");
+            let names: Vec<&str> = found.iter().chain([&last]).map(|(name, _)| name.as_str()).collect();
             Err(Failure::new(
                 Kind::Usage,
-                format!("several workflows have a step {step}: say --workflow, one of {all}"),
+                format!("several workflows have a step {step}: say --workflow, one of {}", names.join(", ")),
             ))
         }
         (None, _) => Err(Failure::refused(format!(
@@ -60,8 +88,4 @@ async fn the_workflow_of(api: &Api, step: &str) -> Result<String, Failure> {
             api.options
         ))),
     }
-}
-
-fn has(workflow: &Workflow, step: &str) -> bool {
-    workflow.steps.iter().chain(&workflow.compensations).any(|planned| planned.name == step)
 }

@@ -2,7 +2,7 @@
 
 use super::answers::{
     Attempt, Bulk, Cost, Counted, Graph, Health, ListedStep, ListedTask, Node, Pause, PausedStep, PlannedStep, RerunAs,
-    Step, StepError, StepStanding, Task, TaskResult, Workflow, Workflows,
+    Step, StepError, StepStanding, Task, TaskResult, UnknownPause, Workflow, Workflows,
 };
 use std::fmt::{self, Display, Formatter};
 
@@ -301,6 +301,9 @@ impl Display for Health {
         ];
         rows.into_iter().try_for_each(|(count, what)| writeln!(f, "{count:>9}  {what}"))?;
         self.paused_steps.iter().try_for_each(|paused| writeln!(f, "Paused: {paused}."))?;
+        for UnknownPause { workflow, step } in &self.unknown_pauses {
+            writeln!(f, "Perhaps paused: {step} of {workflow}, by a newer version than the one that answers.")?;
+        }
         match self.oldest_open_at.as_ref().zip(self.oldest_open_seconds) {
             Some((at, seconds)) => writeln!(f, "The oldest open task was started {seconds} s ago, at {at}."),
             None => Ok(()),

@@ -194,8 +194,10 @@ fn paused_step_waits_until_it_is_resumed_and_both_say_so() {
     });
     assert!(!shop.operate(&["show", &task]).stdout.contains("  process_payment      complete"));
 
+    shop.operate(&["pause", "process_payment", "--reason", "it charges twice"]).expect(0);
     let resume = ["resume", "process_payment", "--workflow", "checkout", "--reason", "it is back", "--json"];
-    let resumed = shop.operate(&resume).expect(0).json();
+    shop.operate(&resume).expect(1).says("it charges twice; if all of that is over, say --all");
+    let resumed = shop.operate(&[&resume[..], &["--all"]].concat()).expect(0).json();
     assert_eq!((&resumed["paused"], &resumed["told"]), (&Value::Null, &json!(true)));
     until("it is complete", || shop.operate(&["show", &task, "--json"]).json()["status"] == "complete");
 

@@ -19,7 +19,7 @@ use super::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 /// The most items that are read: more than the steps of any stack.
 pub const MOST_STEPS: u16 = 1_000;
@@ -110,7 +110,7 @@ impl Pauses {
     /// The steps to which nothing is to be sent: those that are paused, or may be.
     pub fn held(&self) -> PausedSteps {
         let mut held = PausedSteps::of(&self.known);
-        held.0.extend(self.unknown.iter().cloned());
+        held.0.extend(self.unknown.iter().map(|queue| (queue.clone(), None)));
         held
     }
 }
@@ -151,6 +151,11 @@ impl StepPauses {
         self.reasons().first()
     }
 
+    /// The reasons that somebody gave after this moment.
+    pub fn reasons_after(&self, moment: Timestamp) -> impl Iterator<Item = &PauseEntry> {
+        self.reasons().iter().filter(move |reason| reason.at > moment)
+    }
+
     /// Whether the watchdog has to tell the queue how the step stands.
     pub fn is_told(&self, now: Timestamp) -> bool {
         !self.trail.is_empty() && self.told_at.is_none_or(|told_at| now < told_at + TOLD_FOR)
@@ -167,25 +172,35 @@ impl StepPauses {
         if changes_nothing {
             return None;
         }
-        let left_out = (self.trail.len() + 1).saturating_sub(MOST_ENTRIES);
-        let trail = self.trail.iter().skip(left_out).cloned().chain([entry]).collect();
-        Some(Self { trail, told_at: None, ..self.clone() })
+        let mut next = Self { told_at: None, ..self.clone() };
+        next.trail.push(entry);
+        while next.trail.len() > MOST_ENTRIES {
+            // The pause in force stays: it tells since when.
+            let oldest_to_lose = usize::from(next.in_force() == next.trail.first());
+            next.trail.remove(oldest_to_lose);
+        }
+        Some(next)
     }
 }
 
-/// The steps that are paused.
+/// The steps that are paused, each with since when it is, where that is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PausedSteps(BTreeSet<StepQueue>);
+pub struct PausedSteps(BTreeMap<StepQueue, Option<Timestamp>>);
 
 impl PausedSteps {
     /// Those of these steps that are paused.
     pub fn of<'a>(pauses: impl IntoIterator<Item = &'a StepPauses>) -> Self {
-        Self(pauses.into_iter().filter(|pauses| pauses.in_force().is_some()).map(StepPauses::queue).collect())
+        Self(pauses.into_iter().filter_map(|pauses| Some((pauses.queue(), Some(pauses.in_force()?.at)))).collect())
     }
 
     /// Whether this step is paused.
     pub fn holds(&self, workflow: &str, step: &str) -> bool {
-        !self.0.is_empty() && self.0.contains(&StepQueue::new(workflow, step))
+        !self.0.is_empty() && self.0.contains_key(&StepQueue::new(workflow, step))
+    }
+
+    /// Since when this step is paused; `None` if it is not, or if that is not known.
+    pub fn since(&self, workflow: &str, step: &str) -> Option<Timestamp> {
+        *self.0.get(&StepQueue::new(workflow, step))?
     }
 
     /// How many there are.
@@ -196,10 +211,10 @@ impl PausedSteps {
 
 impl IntoIterator for PausedSteps {
     type Item = StepQueue;
-    type IntoIter = std::collections::btree_set::IntoIter<StepQueue>;
+    type IntoIter = std::collections::btree_map::IntoKeys<StepQueue, Option<Timestamp>>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+        self.0.into_keys()
     }
 }
 
@@ -311,6 +326,11 @@ mod tests {
         let pauses = actions.fold(never(), |pauses, (what, second)| pauses.after(entry(what, second)).unwrap());
         assert_eq!((pauses.trail.len(), pauses.trail[0].at), (MOST_ENTRIES, at(21)));
         assert_eq!(pauses.in_force().unwrap().at, at(40));
+        let reasons =
+            (41..80).map(|second| PauseEntry { why: second.to_string(), ..entry(PauseAction::Pause, second) });
+        let many = reasons.fold(pauses, |pauses, reason| pauses.after(reason).unwrap());
+        assert_eq!((many.trail.len(), many.trail[1].at), (MOST_ENTRIES, at(61)));
+        assert_eq!(many.in_force().unwrap().at, at(40), "since when it is paused is kept");
     }
 
     #[test]
@@ -331,7 +351,10 @@ mod tests {
         let resumed =
             StepPauses { step: "ship".to_owned(), ..paused.clone() }.after(entry(PauseAction::Resume, 1)).unwrap();
         let held = PausedSteps::of([&paused, &resumed]);
-        assert_eq!(held.count(), 1);
+        assert_eq!(
+            (held.count(), held.since("checkout", "pay"), held.since("checkout", "ship")),
+            (1, Some(at(0)), None)
+        );
         let holds = [("checkout", "pay"), ("returns", "pay"), ("checkout", "ship")]
             .map(|(workflow, step)| held.holds(workflow, step));
         assert_eq!(holds, [true, false, false]);

@@ -12,6 +12,7 @@ use crate::{
         index::{IndexEntry, IndexPartition, Page, move_in_index},
         inspection::{self, Inspection},
         pause::PausedSteps,
+        record::StepRecord,
         recovery::{self, DELIVERY_EXHAUSTED, NextAction},
         state::StepState,
         timestamp::Timestamp,
@@ -202,17 +203,20 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
             Some(paused) => inspection::inspect_paused(&snapshot, paused, now),
             None => inspection::inspect(&snapshot, now),
         };
-        let is_held =
-            |step: &str| self.paused.as_ref().is_some_and(|paused| paused.holds(snapshot.task.workflow_name(), step));
-        // Log it with each inspection, so at least hourly, until somebody has helped. A step that is paused cannot succeed, which is meant.
+        let paused_since = |step: &str| self.paused.as_ref()?.since(snapshot.task.workflow_name(), step);
+        // What is paused cannot succeed, which is meant. A pause that goes on is perhaps forgotten, and money may be owed behind it.
+        let is_late = |step: &StepRecord| match paused_since(&step.name) {
+            Some(since) => since + recovery::COMPENSATION_LATE_AFTER <= now,
+            None => recovery::is_late(step, now),
+        };
+        // Log it with each inspection, so at least hourly, until somebody has helped.
         if let NextAction::Run(open) = recovery::next_action(&snapshot, now) {
             for step in open {
                 match step.state {
                     StepState::Error => {
                         tracing::error!(task_id = %id, step = step.name, code = code(step), "{}", recovery::COMPENSATION_WAITS);
                     }
-                    _ if is_held(&step.name) => {}
-                    _ if recovery::is_late(step, now) => {
+                    _ if is_late(step) => {
                         tracing::error!(task_id = %id, step = step.name, code = code(step), "{}", recovery::COMPENSATION_LATE);
                     }
                     _ => {}

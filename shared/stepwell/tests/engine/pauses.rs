@@ -22,7 +22,7 @@ async fn pause(harness: &Harness, step: &str) {
 }
 
 async fn resume(harness: &Harness, step: &str) {
-    assert!(harness.client().resume(&harness.ports(), &queue(step), &actor()).await.unwrap().told);
+    assert!(harness.client().resume(&harness.ports(), &queue(step), &actor(), None).await.unwrap().told);
 }
 
 /// A run of the watchdog's function: it holds the queues to the pauses.
@@ -148,7 +148,7 @@ async fn queue_that_was_not_told_is_told_by_the_watchdog() {
     assert!(!delivers(&harness, "s0").await);
 
     harness.fail_call("deliver", [FailureKind::Unavailable, FailureKind::Unavailable]);
-    let resumed = harness.client().resume(&harness.ports(), &queue("s0"), &actor()).await.unwrap();
+    let resumed = harness.client().resume(&harness.ports(), &queue("s0"), &actor(), None).await.unwrap();
     assert_eq!((resumed.told, resumed.pauses.in_force().is_some()), (false, false));
     keep(&harness).await;
     assert!(!delivers(&harness, "s0").await, "it could not be told again");
@@ -179,7 +179,7 @@ async fn person_who_tells_a_queue_last_undoes_nothing(pauses: bool) {
     let paused = if pauses {
         pause(&harness, "s0").await;
         act_meanwhile(&harness, pauses);
-        client.resume(&ports, &queue("s0"), &actor()).await.unwrap()
+        client.resume(&ports, &queue("s0"), &actor(), None).await.unwrap()
     } else {
         act_meanwhile(&harness, pauses);
         client.pause(&ports, &queue("s0"), &actor()).await.unwrap()
@@ -196,10 +196,30 @@ fn act_meanwhile(harness: &Harness, pauses: bool) {
         let acted = if pauses {
             client.pause(&ports, &queue, &other).await
         } else {
-            client.resume(&ports, &queue, &other).await
+            client.resume(&ports, &queue, &other, None).await
         };
         assert!(acted.unwrap().told);
     });
+}
+
+/// Whoever resumes a step says what they have seen, and ends nothing else.
+#[tokio::test(start_paused = true)]
+async fn resume_ends_no_pause_that_its_actor_has_not_seen() {
+    let harness = TestWorkflow::chain(1).harness(Journal::default(), true);
+    pause(&harness, "s0").await;
+    let seen = Some(harness.now());
+    harness.skip(HOUR).await;
+    let (client, other) = (harness.client(), Actor::new("bob", "it charges twice").unwrap());
+    client.pause(&harness.ports(), &queue("s0"), &other).await.unwrap();
+    let refused = client.resume(&harness.ports(), &queue("s0"), &actor(), seen).await.unwrap_err();
+    assert!(
+        refused.to_string().contains("by bob at ") && refused.to_string().contains(": it charges twice;"),
+        "{refused}"
+    );
+    assert!(!delivers(&harness, "s0").await);
+    let resumed = client.resume(&harness.ports(), &queue("s0"), &actor(), Some(harness.now())).await.unwrap();
+    assert_eq!(resumed.pauses.reasons(), []);
+    assert!(delivers(&harness, "s0").await);
 }
 
 /// The inspections do not wait for the queues.
@@ -219,7 +239,7 @@ async fn queue_that_cannot_be_told_for_long_that_its_step_goes_on_is_told_later(
     let harness = TestWorkflow::chain(1).harness(Journal::default(), true);
     pause(&harness, "s0").await;
     harness.fail_call("deliver", [FailureKind::Unavailable]);
-    assert!(!harness.client().resume(&harness.ports(), &queue("s0"), &actor()).await.unwrap().told);
+    assert!(!harness.client().resume(&harness.ports(), &queue("s0"), &actor(), None).await.unwrap().told);
     harness.skip(2 * DAY).await;
     assert!(!delivers(&harness, "s0").await);
     keep(&harness).await;
@@ -261,7 +281,7 @@ async fn repeat_makes_no_entry_and_the_trail_outlives_the_pause() {
     pause(&harness, "s0").await;
     pause(&harness, "s0").await;
     resume(&harness, "s0").await;
-    let trail = &harness.client().pauses().await.unwrap()[0].trail;
+    let trail = &harness.client().pauses().await.unwrap().known[0].trail;
     let done: Vec<_> = trail.iter().map(|entry| (entry.what, entry.who.as_str(), entry.why.as_str())).collect();
     assert_eq!(done, [(PauseAction::Pause, "somebody", "a test"), (PauseAction::Resume, "somebody", "a test")]);
 }
@@ -273,7 +293,7 @@ async fn pause_of_a_newer_version_is_left_alone() {
     pause(&harness, "s0").await;
     let newer = vec![Change::Set(attribute::NEEDS, json!(1_000))];
     harness.memory().store.force(Key::Pause(queue("s0")), newer).unwrap();
-    let refused = harness.client().resume(&harness.ports(), &queue("s0"), &actor()).await;
+    let refused = harness.client().resume(&harness.ports(), &queue("s0"), &actor(), None).await;
     assert!(refused.unwrap_err().to_string().contains("needs a reader of format 1000"));
     let refused = harness.client().pause(&harness.ports(), &queue("s0"), &actor()).await;
     assert!(refused.unwrap_err().to_string().contains("needs a reader of format 1000"));
@@ -285,8 +305,8 @@ async fn pause_that_cannot_be_read_is_left_alone() {
     let harness = TestWorkflow::chain(1).harness(Journal::default(), true);
     pause(&harness, "s0").await;
     harness.memory().store.force(Key::Pause(queue("s0")), vec![Change::Set(attribute::TRAIL, json!("?"))]).unwrap();
-    let refused = harness.client().resume(&harness.ports(), &queue("s0"), &actor()).await;
-    assert!(refused.unwrap_err().to_string().contains("PAUSE/graph#s0"));
+    let refused = harness.client().resume(&harness.ports(), &queue("s0"), &actor(), None).await;
+    assert!(refused.unwrap_err().to_string().contains("PAUSE / graph#s0"));
     check_left_alone(&harness).await;
 }
 

@@ -90,7 +90,7 @@ async fn paused_step_is_not_attempted_by_this_process_or_the_next_and_all_comple
             assert_eq!(snapshot.step("s01").unwrap().attempt, 0, "{snapshot:?}");
         }
         if life == 1 {
-            assert!(client.resume(&db, &paused, &actor).await.unwrap().told);
+            assert!(client.resume(&db, &paused, &actor, None).await.unwrap().told);
             for task in &tasks {
                 assert_eq!(ended(&db, *task).await, TaskState::Completed);
             }

@@ -154,7 +154,7 @@ async fn set_pause(simulation: &Arc<Simulation>, step: &str, pauses: bool) {
         let acted = async {
             match pauses {
                 true => client.pause(&deliveries, &queue, &actor).await,
-                false => client.resume(&deliveries, &queue, &actor).await,
+                false => client.resume(&deliveries, &queue, &actor, None).await,
             }
         };
         let acted = process.live(acted).await;

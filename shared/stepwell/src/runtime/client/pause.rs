@@ -4,7 +4,8 @@ use super::{Actor, Client};
 use crate::{
     core::{
         message::StepQueue,
-        pause::{self, PauseAction, PauseEntry, StepPauses},
+        pause::{self, PauseAction, PauseEntry, Pauses, StepPauses},
+        timestamp::Timestamp,
     },
     ports::{Deliveries, Queue, Runtime, Store, TableError},
     runtime::{error::EngineError, pauses::tell},
@@ -25,12 +26,28 @@ pub struct Paused {
 /// The reason why a step was not paused, or not resumed.
 #[derive(Debug, thiserror::Error)]
 pub enum PauseError {
+    /// Somebody paused the step after what the resuming person has seen. Nothing was done.
+    #[error(
+        "step `{step}` was paused meanwhile, {}; look at it, and resume it again if that is over, too",
+        reasons(unseen)
+    )]
+    Unseen {
+        /// The step.
+        step: String,
+        /// The pauses that were not seen, the earliest first.
+        unseen: Vec<PauseEntry>,
+    },
     /// Others pause and resume the step all the time.
     #[error("others pause and resume step `{0}` at the same time; nothing was done")]
     KeepsChanging(String),
     /// The store failed. If its write got no answer, it may have taken effect.
     #[error(transparent)]
     Engine(#[from] EngineError),
+}
+
+fn reasons(entries: &[PauseEntry]) -> String {
+    let told = entries.iter().map(|PauseEntry { at, who, why, .. }| format!("by {who} at {at}: {why}"));
+    told.collect::<Vec<_>>().join(", and ")
 }
 
 impl From<TableError> for PauseError {
@@ -52,11 +69,11 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         queue: &StepQueue,
         actor: &Actor,
     ) -> Result<Paused, PauseError> {
-        self.set_pause(deliveries, queue, PauseAction::Pause, actor).await
+        self.set_pause(deliveries, queue, (PauseAction::Pause, None), actor).await
     }
 
     /// Lets a step go on: writes who, when and why, and lets its queue deliver again. One that is not paused stays as it is; its queue is told
-    /// again.
+    /// again. All of its pauses end; with `seen`, the time of the newest one that the actor knows of, none that was made after it.
     ///
     /// # Errors
     /// As [`pause`](Self::pause).
@@ -65,23 +82,24 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         deliveries: &impl Deliveries,
         queue: &StepQueue,
         actor: &Actor,
+        seen: Option<Timestamp>,
     ) -> Result<Paused, PauseError> {
-        self.set_pause(deliveries, queue, PauseAction::Resume, actor).await
+        self.set_pause(deliveries, queue, (PauseAction::Resume, seen), actor).await
     }
 
-    /// Reads the pauses of all steps that were paused in the last 90 days, consistently. What cannot be read is logged and left out.
+    /// Reads the pauses of all steps that were paused in the last 90 days, consistently. What cannot be read is logged.
     ///
     /// # Errors
     /// The store failed.
-    pub async fn pauses(&self) -> Result<Vec<StepPauses>, TableError> {
-        Ok(self.engine.pauses().await?.known)
+    pub async fn pauses(&self) -> Result<Pauses, TableError> {
+        self.engine.pauses().await
     }
 
     async fn set_pause(
         &self,
         deliveries: &impl Deliveries,
         queue: &StepQueue,
-        what: PauseAction,
+        what: (PauseAction, Option<Timestamp>),
         actor: &Actor,
     ) -> Result<Paused, PauseError> {
         let pauses = self.write_pause(queue, what, actor).await?;
@@ -97,11 +115,20 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         }
     }
 
-    async fn write_pause(&self, queue: &StepQueue, what: PauseAction, actor: &Actor) -> Result<StepPauses, PauseError> {
+    async fn write_pause(
+        &self,
+        queue: &StepQueue,
+        (what, seen): (PauseAction, Option<Timestamp>),
+        actor: &Actor,
+    ) -> Result<StepPauses, PauseError> {
         let StepQueue { workflow, step } = queue;
         let (who, why) = (actor.who(), actor.why());
         for _ in 0..TRIES {
             let read = self.engine.pauses_of(queue).await?;
+            let unseen: Vec<PauseEntry> = seen.into_iter().flat_map(|seen| read.reasons_after(seen)).cloned().collect();
+            if !unseen.is_empty() {
+                return Err(PauseError::Unseen { step: step.clone(), unseen });
+            }
             let entry = PauseEntry { at: self.engine.now(), what, who: who.to_owned(), why: why.to_owned() };
             let Some(next) = read.after(entry) else { return Ok(read) };
             if self.engine.apply(&pause::write(&read, &next)).await?.is_written() {
