@@ -142,8 +142,7 @@ impl StepPauses {
 
     /// Why the step is paused: by whom, since when and for what reason, the first pause first. Empty if it goes on.
     pub fn reasons(&self) -> &[PauseEntry] {
-        let resumed = self.trail.iter().rposition(|entry| entry.what == PauseAction::Resume);
-        &self.trail[resumed.map_or(0, |at| at + 1)..]
+        self.trail.rsplit(|entry| entry.what == PauseAction::Resume).next().unwrap_or_default()
     }
 
     /// The pause that is in force, if the step is paused: the first one since it went on.
