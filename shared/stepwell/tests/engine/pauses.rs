@@ -286,7 +286,7 @@ async fn pause_that_cannot_be_read_is_left_alone() {
     pause(&harness, "s0").await;
     harness.memory().store.force(Key::Pause(queue("s0")), vec![Change::Set(attribute::TRAIL, json!("?"))]).unwrap();
     let refused = harness.client().resume(&harness.ports(), &queue("s0"), &actor()).await;
-    assert!(refused.unwrap_err().to_string().contains("PAUSE/graph#s0"));
+    assert!(refused.unwrap_err().to_string().contains("PAUSE / graph#s0"));
     check_left_alone(&harness).await;
 }
 
