@@ -1,6 +1,7 @@
 //! The engine's port [`Deliveries`] on Lambda: a step's queue delivers through the event source mapping of its function.
 
 use crate::error::call_failed;
+use aws_sdk_lambda::operation::list_event_source_mappings::ListEventSourceMappingsError;
 use stepwell::{
     CallError, FailureKind,
     core::message::{QueueName, StepQueue},
@@ -9,8 +10,8 @@ use stepwell::{
 
 /// The event source mappings of a stack's queues.
 ///
-/// A mapping takes a while to stop: for that long messages may still be delivered, and it can be changed only after it. A change that is refused meanwhile is
-/// made by the watchdog.
+/// A mapping takes a while to stop: for that long messages may still be delivered, and it can be changed only after it. The list of mappings may be some seconds
+/// behind, too, so that a change soon after another one is left out. The watchdog makes a change that was refused or left out.
 #[derive(Clone, Debug)]
 pub struct Mappings {
     client: aws_sdk_lambda::Client,
@@ -28,13 +29,27 @@ impl Mappings {
     async fn set(&self, name: &str, on: bool) -> Result<(), CallError> {
         const OPERATION: &str = "ListEventSourceMappings";
         let pages = self.client.list_event_source_mappings().function_name(name).into_paginator().items().send();
-        let listed = pages.collect::<Result<Vec<_>, _>>().await.map_err(|error| call_failed(OPERATION, error))?;
+        let listed = match pages.collect::<Result<Vec<_>, _>>().await {
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(ListEventSourceMappingsError::is_resource_not_found_exception) =>
+            {
+                Vec::new()
+            }
+            listed => listed.map_err(|error| call_failed(OPERATION, error))?,
+        };
         let is_of_queue = |arn: &str| arn.rsplit(':').next() == Some(name);
         let mut of_queue = listed.into_iter().filter(|mapping| mapping.event_source_arn().is_some_and(is_of_queue));
         let mapping = of_queue.next().and_then(|mapping| Some((mapping.uuid?, mapping.state.unwrap_or_default())));
         let Some((uuid, state)) = mapping else {
-            let problem =
-                format!("the function {name} has no event source mapping of its queue; deploy the stack again");
+            // The step may be no longer in its workflow. A deployment that brings it back makes a mapping that delivers.
+            if on {
+                return Ok(());
+            }
+            let problem = format!(
+                "the function {name} has no event source mapping of its queue; deploy the stack again, or resume the step if its workflow no longer has it"
+            );
             return Err(CallError::new(OPERATION, FailureKind::Refused, problem));
         };
         if stands(&state) == Some(on) {

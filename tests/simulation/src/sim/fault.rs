@@ -64,7 +64,7 @@ impl Fault {
     }
 }
 
-/// The deployed stack's `maxReceiveCount`, which no message reaches in one run.
+/// The deployed stack's `maxReceiveCount`, which few messages reach in one run.
 const MAX_RECEIVES: u32 = 100;
 
 /// The probability of each fault in one run.

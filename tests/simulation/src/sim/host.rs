@@ -12,7 +12,13 @@ use super::{
     version::Version,
 };
 use crate::{graph, locked::Locked};
-use std::{collections::BTreeSet, fmt, future::pending, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    future::pending,
+    sync::Arc,
+    time::Duration,
+};
 use stepwell::{
     Runtime, TaskId, Timestamp,
     core::{
@@ -32,7 +38,7 @@ use tokio::sync::Notify;
 /// not for the service.
 const SLOTS: (u64, u64) = (4, 12);
 
-/// How many processes in a row may die of a message before it is given up. No run is long enough to deliver one too often.
+/// How many processes in a row may die of a message before it is given up.
 const MAX_DEATHS: u64 = 5;
 
 /// The processes of a machine, one after the other.
@@ -47,6 +53,8 @@ pub(super) struct Host {
     is_mortal: Arc<Locked<bool>>,
     /// The deliveries that wait for their workers.
     delivered: Locked<Vec<Delivered>>,
+    /// How often each message of a step was delivered, by its id. It keeps its id as a dead letter, and its count begins anew.
+    receives: Locked<BTreeMap<String, u64>>,
     started: Notify,
 }
 
@@ -110,6 +118,7 @@ impl Host {
             running: Locked::default(),
             is_mortal: Arc::new(Locked::new(true)),
             delivered: Locked::default(),
+            receives: Locked::default(),
             started: Notify::new(),
         }
     }
@@ -246,9 +255,12 @@ impl Host {
         for delivery in &delivered {
             if delivery.queue == QueueName::DeadLetters {
                 self.scheduler.gave_up();
-                if self.scheduler.struck()[Fault::Crash as usize] < MAX_DEATHS {
+                if !self.has_reason_to_give_up(&delivery.message.id) {
                     self.scheduler.violated(|| format!("message {} is given up without reason", delivery.message.id));
                 }
+            } else {
+                let receives = delivery.message.receives.unwrap_or_default().into();
+                self.receives.lock().insert(delivery.message.id.clone(), receives);
             }
             let Delivered { queue: QueueName::Step(queue), message, until, .. } = delivery else { continue };
             let claims = self.served.iter().any(|serving| serving.queue == delivery.queue && serving.claims);
@@ -262,6 +274,14 @@ impl Host {
         }
         self.compare(mirrored.keys);
         self.delivered.lock().extend(delivered);
+    }
+
+    /// Whether a message may be given up: processes died of it, or it was delivered too often. A process that dies at a delivery hides it
+    /// from the count.
+    fn has_reason_to_give_up(&self, message: &str) -> bool {
+        let crashes = self.scheduler.struck()[Fault::Crash as usize];
+        let receives = self.receives.lock().get(message).copied().unwrap_or_default();
+        crashes >= MAX_DEATHS || receives + crashes >= self.scheduler.odds().max_receives().into()
     }
 
     fn held(&self) -> Vec<Delivered> {
