@@ -42,6 +42,10 @@ fn send(shop: &Shop) -> (Vec<String>, String) {
             read_answer(&shop.customers, &format!("GET /{ask}/{}?key={key}", tasks[0]), &headers("x"), "");
         }
     }
+    let ask =
+        |what: &str| read_answer(&shop.customers, &format!("{what}/{}?key={key}&wait=10", tasks[0]), &headers("v"), "");
+    let cancelled = [ask("POST /cancel_checkout"), ask("GET /order_status")];
+    assert!(cancelled[1].contains("\"cancelled\""), "{cancelled:?}");
     for body in ["{\"token\": \"planted", r#"{"checkout": {"payment_info": {"card_number": "4242planted"}}}"#] {
         read_answer(&shop.customers, "POST /checkout?key=planted-11", &headers("y"), body);
     }
