@@ -343,6 +343,27 @@ async fn failed_refund_needs_an_operator_and_compensation_continues_after_resolv
     assert_eq!(checkouts.shop.stock_of(LAMP), 40);
 }
 
+/// A pointer that hits no field of its step's result hides nothing.
+#[tokio::test(start_paused = true)]
+async fn no_shown_result_has_the_customers_address() {
+    let checkouts = Checkouts::new();
+    let task = checkouts.run(&request("success")).await.task.id;
+    checkouts.harness.client().cancel(task, &actor()).await.unwrap();
+    let TaskSnapshot { task, steps, compensations, .. } = checkouts.harness.run(task).await.unwrap();
+    let mut hidden = Vec::new();
+    for step in steps.iter().chain(&compensations) {
+        let result = step.result.as_deref().unwrap();
+        let shown = task.plan.shown_result(&step.name, result);
+        assert!(!shown.contains('@'), "{}: {shown}", step.name);
+        if shown.contains("***") {
+            assert!(result.contains('@'), "{}: {result}", step.name);
+            hidden.push(step.name.as_str());
+        }
+    }
+    hidden.sort_unstable();
+    assert_eq!(hidden, ["cancel_order", "create_order", "send_cancellation", "send_confirmation"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn complete_order_is_cancelled_and_refunded_until_it_is_shipped() {
     let checkouts = Checkouts::new();

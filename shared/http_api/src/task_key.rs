@@ -53,7 +53,7 @@ impl TaskKeys {
     pub fn new<S: AsRef<[u8]>>(current: S, accepted: impl IntoIterator<Item = S>) -> Result<Self, WeakSecret> {
         let mut texts: Vec<Secret> = Vec::new();
         let mut code = |secret: S| {
-            texts.extend(str::from_utf8(secret.as_ref()).map(Secret::from));
+            texts.extend(str::from_utf8(secret.as_ref()).map(Secret::of_system));
             code(secret.as_ref())
         };
         let current = code(current)?;

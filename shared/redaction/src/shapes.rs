@@ -4,7 +4,7 @@ use memchr::{memchr_iter, memchr2_iter, memchr3_iter};
 use std::ops::{Range, RangeInclusive};
 
 /// Headers whose values may have blanks and commas in them, to the end of a line. A longer name may end in one, as `set-cookie` does.
-const LINES: [&str; 2] = ["authorization", "cookie"];
+const LINES: [&str; 3] = ["authorization", "cookie", "cookies"];
 
 /// Names of secrets of one word. A longer name may end in one, as `x-task-key` does.
 const NAMES: [&str; 5] = ["task_key", "idempotency_key", "api_key", "access_key", "security_token"];
@@ -169,18 +169,56 @@ impl End {
 impl<'a> Value<'a> {
     fn of(after: &'a [u8]) -> Self {
         let rest = after.trim_ascii_start();
-        // As `Debug` writes an option, a JSON value and bytes.
-        let rest = rest.strip_prefix(b"Some(").unwrap_or(rest);
-        let rest = rest.strip_prefix(b"String(").unwrap_or(rest);
-        let rest = rest.strip_prefix(b"b").filter(|rest| rest.starts_with(b"\"")).unwrap_or(rest);
-        let backslashes = rest.iter().take_while(|byte| **byte == b'\\').count();
-        let (end, length) = match rest.get(backslashes..) {
-            Some([b'[', ..]) if backslashes == 0 => (Some(End::List), 1),
-            Some([quote @ (b'"' | b'\''), ..]) => (Some(End::Quote { quote: *quote, backslashes }), backslashes + 1),
-            _ => (None, 0),
-        };
-        Self { rest: rest.get(length..).unwrap_or_default(), end }
+        // What is around a text that has no quotes is a part of it.
+        Self::enclosed(unwrapped(rest)).unwrap_or(Self { rest, end: None })
     }
+
+    /// The value at the beginning of a text, if it is in quotes or brackets.
+    fn enclosed(text: &'a [u8]) -> Option<Self> {
+        // As `Debug` writes bytes.
+        let rest = text.strip_prefix(b"b").filter(|rest| rest.starts_with(b"\"")).unwrap_or(text);
+        let backslashes = rest.iter().take_while(|byte| **byte == b'\\').count();
+        let (end, length) = match rest.get(backslashes..)? {
+            [b'[', ..] if backslashes == 0 => (End::List, 1),
+            [quote @ (b'"' | b'\''), ..] => (End::Quote { quote: *quote, backslashes }, backslashes + 1),
+            _ => return None,
+        };
+        Some(Self { rest: rest.get(length..)?, end: Some(end) })
+    }
+}
+
+/// The most wrappers around a value, so that a text of wrappers takes no longer than any other.
+const MOST_WRAPPERS: usize = 8;
+
+/// A value without what stands around it: `Some(S("a"))` and `HeaderValue { _private: "a" }` in `Debug` output, and `{"S": "a"}`, as DynamoDB has it.
+fn unwrapped(text: &[u8]) -> &[u8] {
+    let (mut rest, mut in_braces) = (text, false);
+    for _ in 0..MOST_WRAPPERS {
+        let name = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count();
+        let behind = rest.get(name..).unwrap_or_default();
+        let inner = match (name, behind) {
+            (1.., [b'(', inner @ ..]) => inner,
+            (1.., [b':', inner @ ..]) if in_braces => inner,
+            (1.., [b' ', b'{', inner @ ..]) => {
+                in_braces = true;
+                inner
+            }
+            (0, [b'{', inner @ ..]) => match of_type(inner) {
+                Some(inner) => inner,
+                None => break,
+            },
+            _ => break,
+        };
+        rest = inner.trim_ascii_start();
+    }
+    rest
+}
+
+/// What stands behind the name of a type, such as `"S":`.
+fn of_type(text: &[u8]) -> Option<&[u8]> {
+    let name = text.trim_ascii_start().strip_prefix(b"\"")?;
+    let length = name.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
+    name.get(length..)?.strip_prefix(b"\"")?.trim_ascii_start().strip_prefix(b":")
 }
 
 /// How many backslashes a text ends with.

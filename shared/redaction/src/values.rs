@@ -10,6 +10,9 @@ use std::{
 /// The fewest bytes of a text that is looked for.
 const MIN_BYTES: usize = 8;
 
+/// The fewest bytes of an e-mail address, which looks like no word: `a@b.c`.
+const MIN_ADDRESS_BYTES: usize = 5;
+
 /// How many bytes at its beginning decide whether a place is looked at more closely.
 const BEGINNING: usize = 4;
 
@@ -28,13 +31,25 @@ struct Registry {
 /// A text that is looked for until this is dropped.
 pub(crate) struct Registered {
     text: String,
+    /// Whether a client may have chosen it, and with it what is not shown.
+    is_chosen: bool,
 }
 
 impl Registered {
-    pub(crate) fn new(text: String) -> Self {
-        let registered = Self { text };
-        change(|registry| registered.forms().iter().for_each(|form| registry.add(form.as_bytes())));
-        registered
+    pub(crate) fn chosen(text: String) -> Self {
+        Self { text, is_chosen: true }.registered()
+    }
+
+    pub(crate) fn of_system(text: String) -> Self {
+        Self { text, is_chosen: false }.registered()
+    }
+
+    fn registered(self) -> Self {
+        let forms = self.forms();
+        if !forms.is_empty() {
+            change(|registry| forms.iter().for_each(|form| registry.add(form.as_bytes())));
+        }
+        self
     }
 
     pub(crate) fn text(&self) -> &str {
@@ -43,7 +58,8 @@ impl Registered {
 
     /// The ways in which the text is looked for: as it is, as in `Debug` output, as in JSON, and as in a URL.
     fn forms(&self) -> Vec<String> {
-        if self.text.len() < MIN_BYTES || is_like_a_word(&self.text) {
+        let min = if self.text.contains('@') { MIN_ADDRESS_BYTES } else { MIN_BYTES };
+        if self.text.len() < min || (self.is_chosen && is_like_a_word(&self.text)) {
             return Vec::new();
         }
         let in_debug = format!("{:?}", self.text);
@@ -52,7 +68,6 @@ impl Registered {
         let without_quotes = |text: &str| text.get(1..text.len().saturating_sub(1)).unwrap_or_default().to_owned();
         let mut forms =
             vec![self.text.clone(), without_quotes(&in_debug), without_quotes(&in_json), in_url(&self.text)];
-        forms.retain(|form| form.len() >= MIN_BYTES);
         forms.iter_mut().for_each(|form| form.make_ascii_lowercase());
         forms.sort_unstable();
         forms.dedup();
@@ -123,8 +138,7 @@ pub(crate) fn find(text: &[u8], found: &mut Vec<Range<usize>>) {
     if registry.texts.is_empty() {
         return;
     }
-    for (at, rest) in (0..).zip(text.windows(MIN_BYTES)) {
-        let Some(beginning) = rest.first_chunk() else { return };
+    for (at, beginning) in (0..).zip(text.array_windows::<BEGINNING>()) {
         if registry.beginnings.get(kind(beginning)).is_none_or(|count| *count == 0) {
             continue;
         }
@@ -136,7 +150,7 @@ pub(crate) fn find(text: &[u8], found: &mut Vec<Range<usize>>) {
 
 /// Whether a line could have the text without being about the secret.
 fn is_like_a_word(text: &str) -> bool {
-    text.chars().all(|c| c.is_alphabetic() || matches!(c, '_' | '-' | ' ' | ':'))
+    text.chars().all(|c| c.is_alphabetic() || matches!(c, '_' | '-' | ' ' | ':' | ','))
 }
 
 /// As a URL has it (RFC 3986, section 2.1).

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 
 use proptest::prelude::*;
-use redaction::{REDACTED, Secret, hold, in_scope, is_code, is_name_of_secret, redact, redact_beginning};
+use redaction::{
+    REDACTED, Secret, hold, in_scope, is_code, is_name_of_secret, redact, redact_beginning, redact_shapes,
+};
 use test_case::test_case;
 
 #[test_case("GET /orders/1?key=Ab-_12345 took long", "GET /orders/1?key=*** took long"; "the key in a URL")]
@@ -34,6 +36,10 @@ use test_case::test_case;
 #[test_case("secret = b\"abc\"", "secret = b\"***\""; "bytes in debug output")]
 #[test_case(r#"{"token":"tok","amount":5}"#, r#"{"token":"***","amount":5}"#; "a field of JSON")]
 #[test_case(r#"body: "{\"email\":\"a@b.c\"}", status: 5"#, r#"body: "***", status: 5"#; "JSON as a text in debug output")]
+#[test_case(r#"GetItemOutput { item: Some({"token": S("abc"), "n": N("1")}) }"#, r#"GetItemOutput { item: Some({"token": S("***"), "n": N("1")}) }"#; "an attribute of DynamoDB in debug output")]
+#[test_case(r#"{"token": {"S": "abc"}, "n": {"N": "1"}}"#, r#"{"token": {"S": "***"}, "n": {"N": "1"}}"#; "an attribute of DynamoDB in JSON")]
+#[test_case(r#"{"x-task-key": HeaderValue { _private: "abc" }, "n": 1}"#, r#"{"x-task-key": HeaderValue { _private: "***" }, "n": 1}"#; "a struct in debug output")]
+#[test_case(r#"{"cookies": ["a=b", "c=d"], "n": 1}"#, r#"{"cookies": [***], "n": 1}"#; "a list of cookies")]
 #[test_case("card 4242424242424242.", "card ***."; "the number of a card")]
 #[test_case("card 123 5555 5555 5555 4444 12/29", "card 123 *** 12/29"; "in groups beside other numbers")]
 #[test_case("3782-822463-10005", "***"; "in groups of another kind")]
@@ -93,11 +99,31 @@ fn secrets_that_overlap_are_replaced_as_one() {
 #[test_case("Checkout"; "with one capital letter")]
 #[test_case("Payment_Declined"; "with two capital letters")]
 #[test_case("Suspected_fraud"; "of an error code")]
+#[test_case("used up, and the task waits: "; "of a message")]
 #[test_case("x9"; "short")]
 fn secret_that_could_be_a_word_is_hidden_only_in_its_own_debug_output(text: &str) {
     let secret = Secret::new(text);
     assert_eq!(redact(text), text);
     assert_eq!(format!("{secret:?}"), REDACTED);
+}
+
+/// Of random keys of 22 characters one in forty has no digit.
+#[test]
+fn secret_of_the_system_is_replaced_even_if_it_has_letters_only() {
+    let _secret = Secret::of_system("rSjIgRdSuRX__-_MclWuYQ");
+    assert_eq!(redact("?k rSjIgRdSuRX__-_MclWuYQ."), "?k ***.");
+}
+
+#[test]
+fn short_email_address_is_replaced() {
+    let _secret = Secret::new("jo@x.de");
+    assert_eq!(redact("jo@x.de is not verified: jo%40x.de"), "*** is not verified: ***");
+}
+
+#[test]
+fn shapes_are_replaced_where_values_are_not() {
+    let _secret = Secret::new("basket-4711");
+    assert_eq!(redact_shapes("basket-4711 4242424242424242"), "basket-4711 ***");
 }
 
 #[test_case("101 102 103 "; "numbers that are no groups of a card")]
@@ -108,6 +134,7 @@ fn secret_that_could_be_a_word_is_hidden_only_in_its_own_debug_output(text: &str
 #[test_case("\"{\\\""; "quotes")]
 #[test_case("\\"; "backslashes")]
 #[test_case("bearer "; "words before tokens")]
+#[test_case("K {key: "; "wrappers of a value")]
 fn long_text_takes_no_longer_than_it_has_bytes(part: &str) {
     let text = part.repeat(100_000 / part.len());
     assert!(redact(&text).len() <= text.len());

@@ -1,6 +1,6 @@
 //! The fields of spans and events, as JSON, without secrets.
 
-use redaction::{REDACTED, is_code, is_name_of_secret, redact};
+use redaction::{REDACTED, is_code, is_name_of_secret, redact, redact_shapes};
 use serde_json::Value;
 use std::{borrow::Cow, collections::BTreeMap, error::Error, fmt};
 use tracing::field::{Field, Visit};
@@ -55,7 +55,11 @@ impl Fields {
 }
 
 /// Fields that have names and ids of the system, and no text. A secret of the same letters must not hide what a line is about.
-const NAMES: [&str; 6] = ["workflow", "step", "state", "correlation_id", "request_id", "task_id"];
+const NAMES: [&str; 9] =
+    ["workflow", "step", "state", "task_id", "message_id", "rerun_of", "rerun_as", "traceparent", "trace_id"];
+
+/// Fields by which a client finds the lines of its request. It may have sent any text for them.
+const NAMES_OF_CLIENTS: [&str; 2] = ["correlation_id", "request_id"];
 
 /// Whether a field says what the line is about, by which metrics, spans and people find it.
 fn is_about(name: &str, text: &str) -> bool {
@@ -66,10 +70,13 @@ fn is_about(name: &str, text: &str) -> bool {
 fn without_secrets(name: &str, value: Value) -> Value {
     match value {
         Value::String(text) if is_about(name, &text) => Value::String(text),
-        Value::String(text) => match redact(&text) {
-            Cow::Owned(redacted) => Value::String(redacted),
-            Cow::Borrowed(_) => Value::String(text),
-        },
+        Value::String(text) => {
+            let redacted = if NAMES_OF_CLIENTS.contains(&name) { redact_shapes(&text) } else { redact(&text) };
+            match redacted {
+                Cow::Owned(redacted) => Value::String(redacted),
+                Cow::Borrowed(_) => Value::String(text),
+            }
+        }
         Value::Number(number) if number.as_u64().is_some_and(|number| number >= FEWEST_OF_CARD) => {
             match redact(&number.to_string()) {
                 Cow::Owned(redacted) => Value::String(redacted),

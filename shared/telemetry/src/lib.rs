@@ -70,6 +70,7 @@ where
             line.push(b'\n');
             // Nobody is left to be told that a log cannot be written.
             let _ = writer.make_writer_for(metadata).write_all(&line);
+            panics::note_line();
         }
     })
 }
@@ -106,6 +107,7 @@ impl<'writer, W: MakeWriter<'writer>> MakeWriter<'writer> for Redacted<W> {
 impl<W: Write> Write for Redacted<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(line);
+        panics::note_line();
         self.0.write_all(redaction::redact(&text).as_bytes())?;
         Ok(line.len())
     }
@@ -140,8 +142,11 @@ where
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
+        // Before the span is locked: a value may log or panic while it is written, and that line reads the span.
+        let mut noted = Fields::default();
+        values.record(&mut noted);
         if let Some(fields) = span.extensions_mut().get_mut::<Fields>() {
-            values.record(fields);
+            fields.extend(&noted);
         }
     }
 

@@ -6,7 +6,7 @@ mod captured;
 
 use captured::Written;
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, io, time::Duration};
+use std::{collections::BTreeSet, fmt, io, time::Duration};
 use stepwell::{
     Context, CorrelationId, Step, StepContext, StepError, Workflow, permanent, retryable,
     testing::{Harness, StepFault},
@@ -20,6 +20,27 @@ fn lines() -> (Written, DefaultGuard) {
     let writer = written.clone();
     let lines = telemetry::log_lines(move || writer.clone(), None);
     (written, tracing_subscriber::registry().with(LevelFilter::INFO).with(lines).set_default())
+}
+
+/// A value whose text makes a line of its own, as a panic in it does.
+struct Tells;
+
+impl fmt::Debug for Tells {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        tracing::info!("while it is noted");
+        f.write_str("noted")
+    }
+}
+
+#[test]
+fn value_that_logs_while_its_span_notes_it_holds_up_nothing() {
+    let (written, _guard) = lines();
+    let span = tracing::info_span!("delivery", step = "pay", note = Empty).entered();
+    span.record("note", tracing::field::debug(Tells));
+    tracing::info!("after");
+    let told: Vec<_> =
+        written.lines().iter().map(|line| json!([line["message"], line["step"], line.get("note")])).collect();
+    assert_eq!(told, [json!(["while it is noted", "pay", null]), json!(["after", "pay", "noted"])]);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod captured;
 
 use captured::Written;
 use mock_collector::{MockServer, Protocol, ServerHandle, TestSpan};
+use redaction::Secret;
 use serde_json::{Map, Value, json};
 use std::{
     collections::BTreeSet,
@@ -105,6 +106,8 @@ fn described(span: &Value) -> Value {
 #[test]
 fn spans_of_a_task_hang_together_under_its_callers_trace() {
     let trace = format!("00-{TRACE}-{SPAN}-01").parse().ok();
+    // Nobody takes a span out of its trace by a secret of the same text.
+    let _sent = Secret::new(format!("00-{TRACE}-{SPAN}-01"));
     let mut task = None;
     let (spans, lines) = traced(|| task = Some(run(CorrelationId::new("basket-7").map(|id| id.within(trace)))));
     let start = &spans[0]["spanId"];
@@ -219,6 +222,38 @@ fn spans_that_find_no_room_are_told_as_lost() {
     });
     let lost: Vec<_> = lines.iter().filter_map(|line| line.get("lost")).collect();
     assert_eq!((spans.len(), lost), (5_000, vec![&json!(3)]));
+}
+
+/// Where nobody has made it a secret, its shape tells.
+#[test]
+fn secret_that_a_handler_tells_is_in_no_span() {
+    let secret = Secret::new("planted-1 of a handler");
+    let text = secret.expose();
+    let (spans, lines) = traced(|| {
+        let of_delivery = tracing::info_span!(
+            "delivery",
+            task_id = "018f4e4e-7c1a-7000-8000-0123456789ab",
+            workflow = "w",
+            step = "s",
+            note = text
+        );
+        let _in_delivery = of_delivery.entered();
+        for code in [format!("BANK_SAID_{text}"), "BANK_SAID key=planted-2".to_owned(), "BANK_BUSY".to_owned()] {
+            tracing::warn!(
+                attempt = 1,
+                attempt_seconds = 0.1,
+                code,
+                error = text,
+                token = "planted-3",
+                "attempt ended"
+            );
+        }
+    });
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    let codes: Vec<_> = spans.iter().map(|span| &span["status"]["message"]).collect();
+    assert_eq!(codes, ["BANK_SAID_***", "BANK_SAID key=***", "BANK_BUSY"]);
+    let all = json!(spans).to_string();
+    assert!(!all.contains("planted"), "{all}");
 }
 
 /// The line is written after all that the outcome leads to.

@@ -27,13 +27,18 @@ fn send(shop: &Shop) -> (Vec<String>, String) {
         )
     };
     let mut answers = Vec::new();
-    for (card, product, amount) in [("test_success_visa", 1, 60.0), ("test_declined_visa", 2, 20.66)] {
+    for (card, product, amount) in [("test_success_visa", 1, 52.5), ("test_declined_visa", 2, 20.66)] {
         let answer =
             read_answer(&shop.customers, "POST /checkout?wait=10", &headers(card), &request(card, product, amount));
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 202"), "{answer}");
         answers.push(serde_json::from_str::<Value>(body).unwrap());
     }
+    // So each step of a checkout has a result, and a payment an error.
+    assert_eq!(
+        (&answers[0]["status"], &answers[1]["error"]["code"]),
+        (&json!("completed"), &json!("PAYMENT_DECLINED"))
+    );
     let tasks: Vec<String> =
         answers.iter().map(|answer| answer["task_id"].as_str().unwrap_or_else(|| panic!("{answer}")).into()).collect();
     let key = answers[0].to_string().split_once("?key=").unwrap().1[..22].to_owned();
@@ -42,6 +47,10 @@ fn send(shop: &Shop) -> (Vec<String>, String) {
             read_answer(&shop.customers, &format!("GET /{ask}/{}?key={key}", tasks[0]), &headers("x"), "");
         }
     }
+    let ask =
+        |what: &str| read_answer(&shop.customers, &format!("{what}/{}?key={key}&wait=10", tasks[0]), &headers("v"), "");
+    let cancelled = [ask("POST /cancel_checkout"), ask("GET /order_status")];
+    assert!(cancelled[1].contains("\"cancelled\""), "{cancelled:?}");
     for body in ["{\"token\": \"planted", r#"{"checkout": {"payment_info": {"card_number": "4242planted"}}}"#] {
         read_answer(&shop.customers, "POST /checkout?key=planted-11", &headers("y"), body);
     }
@@ -85,6 +94,7 @@ fn secrets_of_requests_are_in_no_log_and_in_nothing_that_operators_are_told() {
         shop.stop();
         let log = fs::read_to_string(shop.data.path().join("log")).unwrap();
         assert!(tasks.iter().all(|task| log.contains(task)) && log.contains("attempt ended"), "{log}");
+        assert!(log.contains("TRACE"), "all levels");
         told.insert(format!("the log as {format}"), log);
         for name in ["operator-token", "task-key"] {
             let secret = fs::read_to_string(shop.data.path().join(name)).unwrap();

@@ -360,7 +360,11 @@ fn misfit(error: &serde_json::Error) -> String {
     let text = error.to_string();
     // What is wrong with the JSON is said without any of it.
     let told = if error.is_data() { without_value(&text) } else { Some(text) };
-    told.unwrap_or_else(|| format!("a value that its type refuses at line {} column {}", error.line(), error.column()))
+    told.unwrap_or_else(|| match (error.line(), error.column()) {
+        // The whole text is the value.
+        (0, _) => "a value that its type refuses".to_owned(),
+        (line, column) => format!("a value that its type refuses at line {line} column {column}"),
+    })
 }
 
 /// One of serde's own texts without the value in it; `None` for any other, such as that of a type with a check of its own.

@@ -80,7 +80,7 @@ impl Secret {
         let secret = text.trim();
         match secret.chars().count() {
             characters if characters < MIN_CHARACTERS => Err(SecretError::Short { path: path.to_owned(), characters }),
-            _ => Ok(Self(secret.into())),
+            _ => Ok(Self(redaction::Secret::of_system(secret))),
         }
     }
 
@@ -119,7 +119,7 @@ fn create(path: &Path) -> io::Result<Secret> {
     fs::rename(&partial, path)?;
     // URLs that were given away rest on the secret.
     sync_folder_of(path)?;
-    Ok(Secret(redaction::Secret::new(secret)))
+    Ok(Secret(redaction::Secret::of_system(secret)))
 }
 
 #[cfg(test)]

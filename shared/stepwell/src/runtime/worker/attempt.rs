@@ -248,7 +248,7 @@ mod tests {
 
     #[test_case(r#""tok_4711""#, "invalid type: string ***, expected u32 at line 1 column 10")]
     #[test_case(r#""a, expected \"b`""#, "invalid type: string ***, expected u32 at line 1 column 18")]
-    #[test_case("5000", "a value that its type refuses at line 1 column 4"; "an error of the type")]
+    #[test_case("5000", "a value that its type refuses"; "an error of the type")]
     #[test_case("-4711", "invalid value: integer ***, expected u32 at line 1 column 5")]
     #[test_case("{}", "invalid type: map, expected u32 at line 1 column 0"; "nothing to hide")]
     fn input_that_does_not_fit_is_not_quoted(context: &str, problem: &str) {
