@@ -29,14 +29,9 @@ impl Mappings {
     async fn set(&self, name: &str, on: bool) -> Result<(), CallError> {
         const OPERATION: &str = "ListEventSourceMappings";
         let pages = self.client.list_event_source_mappings().function_name(name).into_paginator().items().send();
+        let is_gone = ListEventSourceMappingsError::is_resource_not_found_exception;
         let listed = match pages.collect::<Result<Vec<_>, _>>().await {
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(ListEventSourceMappingsError::is_resource_not_found_exception) =>
-            {
-                Vec::new()
-            }
+            Err(error) if error.as_service_error().is_some_and(is_gone) => Vec::new(),
             listed => listed.map_err(|error| call_failed(OPERATION, error))?,
         };
         let is_of_queue = |arn: &str| arn.rsplit(':').next() == Some(name);
