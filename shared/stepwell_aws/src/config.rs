@@ -62,7 +62,7 @@ pub(crate) fn ports_from_env(config: &SdkConfig) -> Result<(DynamoTable, SqsQueu
 /// The variable is not set.
 pub fn mappings_from_env(config: &SdkConfig) -> Result<Mappings, ServeError> {
     let prefix = required_env("STEPWELL_QUEUE_URL_PREFIX")?;
-    Ok(Mappings::new(aws_sdk_lambda::Client::new(config), &prefix))
+    Ok(Mappings::new(config, &prefix))
 }
 
 /// Makes the engine's client from the environment: `STEPWELL_TABLE`, `STEPWELL_QUEUE_URL_PREFIX`.

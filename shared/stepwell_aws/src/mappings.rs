@@ -1,6 +1,6 @@
 //! The engine's port [`Deliveries`] on Lambda: a step's queue delivers through the event source mapping of its function.
 
-use crate::error::call_failed;
+use crate::{SdkConfig, error::call_failed};
 use aws_sdk_lambda::operation::list_event_source_mappings::ListEventSourceMappingsError;
 use stepwell::{
     CallError, FailureKind,
@@ -22,8 +22,11 @@ pub struct Mappings {
 impl Mappings {
     /// Makes the port. The function of a step has the name of its queue, which is the end of the queue's URL: `url_prefix` and the queue's
     /// [name](QueueName).
-    pub fn new(client: aws_sdk_lambda::Client, url_prefix: &str) -> Self {
-        Self { client, prefix: url_prefix.rsplit('/').next().unwrap_or_default().to_owned() }
+    pub fn new(config: &SdkConfig, url_prefix: &str) -> Self {
+        Self {
+            client: aws_sdk_lambda::Client::new(config),
+            prefix: url_prefix.rsplit('/').next().unwrap_or_default().to_owned(),
+        }
     }
 
     async fn set(&self, name: &str, on: bool) -> Result<(), CallError> {

@@ -84,7 +84,8 @@ async fn find(api: &Api, workflow: Option<&str>, step: &str) -> Result<(String, 
             ))
         }
         (None, _) => Err(Failure::refused(format!(
-            "no workflow has a step {step}; stepwell workflows{} lists them",
+            "{} has a step {step}; stepwell workflows{} lists them",
+            workflow.map_or("no workflow".to_owned(), |name| format!("no workflow {name}")),
             api.options
         ))),
     }

@@ -184,7 +184,7 @@ fn actions_on_a_task_say_what_it_is_now_and_the_audit_trail_has_who_and_why() {
 fn paused_step_waits_until_it_is_resumed_and_both_say_so() {
     let shop = Shop::start();
     let pause = ["pause", "process_payment", "--reason", "the gateway is down"];
-    let paused = shop.operate(&pause).expect(0).says("stepwell resume process_payment --data ");
+    let paused = shop.operate(&pause).expect(0).says("stepwell resume process_payment --workflow checkout --data ");
     assert!(paused.stdout.starts_with("process_payment of checkout is paused since 20"), "{paused:?}");
     shop.operate(&["workflows"]).expect(0).prints("waits on payment_gateway, paused since 20");
     shop.operate(&["health"]).expect(0).prints("Paused: process_payment of checkout, paused since 20");
@@ -204,7 +204,7 @@ fn paused_step_waits_until_it_is_resumed_and_both_say_so() {
     shop.operate(&["pause", "no_such_step", "--reason", "why"]).expect(1).says("no workflow has a step no_such_step");
     shop.operate(&["pause", "process_payment", "--workflow", "w", "--reason", "why"])
         .expect(1)
-        .says("There is no such step");
+        .says("no workflow w has a step process_payment");
     shop.operate(&["pause", "process_payment"]).expect(2).says("--reason");
 }
 

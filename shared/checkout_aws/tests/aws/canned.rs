@@ -19,10 +19,11 @@ use std::{
 };
 use stepwell::{
     FailureKind, TaskId,
-    core::{record::KeyRecord, task},
-    ports::{Store, TableError},
+    core::{message::StepQueue, record::KeyRecord, task},
+    ports::{Deliveries, Store, TableError},
 };
-use stepwell_aws::{DynamoTable, SdkConfig};
+use stepwell_aws::{DynamoTable, Mappings, SdkConfig};
+use test_case::test_case;
 use tracing_subscriber::layer::SubscriberExt;
 
 type ScriptedResponse = (u16, &'static str);
@@ -357,5 +358,51 @@ async fn kind_of_a_failed_write_covers_every_attempt() {
             };
             assert_eq!(error.kind, kind, "{} {answers:?}", transition.name);
         }
+    }
+}
+
+/// A list with the mapping of the queue of `pay` in a state.
+macro_rules! mapping {
+    ($state:literal) => {
+        (
+            200,
+            concat!(
+                r#"{"EventSourceMappings": [{"UUID": "a-b", "EventSourceArn": "arn:aws:sqs:eu-central-1:1:stack-shop-pay", "State": ""#,
+                $state,
+                r#""}]}"#
+            ),
+        )
+    };
+}
+
+const CHANGED: ScriptedResponse = (202, r#"{"UUID": "a-b"}"#);
+const NO_FUNCTION: ScriptedResponse =
+    (404, r#"{"__type": "ResourceNotFoundException", "Message": "no such function"}"#);
+const NO_MAPPING: ScriptedResponse = (200, r#"{"EventSourceMappings": []}"#);
+
+#[test_case(true, &[mapping!("Disabled"), CHANGED], Ok(2); "a stopped one goes on")]
+#[test_case(false, &[mapping!("Enabled"), CHANGED], Ok(2); "one that goes on is stopped")]
+#[test_case(true, &[mapping!("Enabling")], Ok(1); "it is about to")]
+#[test_case(false, &[mapping!("Disabled")], Ok(1); "it is stopped")]
+#[test_case(false, &[mapping!("Updating"), CHANGED], Ok(2); "nobody knows how it stands")]
+#[test_case(true, &[NO_MAPPING], Ok(1); "a deployment took the mapping away, so nothing has to go on")]
+#[test_case(true, &[NO_FUNCTION], Ok(1); "a deployment took the function away, so nothing has to go on")]
+#[test_case(false, &[NO_MAPPING], Err("has no event source mapping"); "what is not there cannot be stopped")]
+#[test_case(false, &[NO_FUNCTION], Err("has no event source mapping"); "a function that is not there cannot be stopped")]
+#[test_case(true, &[BROKEN], Err("ListEventSourceMappings"); "the list is not to be had")]
+#[tokio::test]
+async fn queue_is_told_by_its_mapping(
+    on: bool,
+    answers: &'static [ScriptedResponse],
+    expected: Result<usize, &'static str>,
+) {
+    let (config, asked) = server(answers).await;
+    let mappings = Mappings::new(&config, "http://127.0.0.1:1/1/stack-");
+    let told = mappings.deliver(&StepQueue::new("shop", "pay"), on).await;
+    match expected {
+        Ok(calls) => {
+            assert_eq!((told.map_err(|error| error.to_string()), asked.load(Ordering::Relaxed)), (Ok(()), calls))
+        }
+        Err(why) => assert!(told.unwrap_err().to_string().contains(why)),
     }
 }
