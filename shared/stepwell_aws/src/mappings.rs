@@ -1,6 +1,7 @@
 //! The engine's port [`Deliveries`] on Lambda: a step's queue delivers through the event source mapping of its function.
 
-use crate::{SdkConfig, error::call_failed};
+use crate::error::call_failed;
+use aws_config::SdkConfig;
 use aws_sdk_lambda::operation::list_event_source_mappings::ListEventSourceMappingsError;
 use stepwell::{
     CallError, FailureKind,
