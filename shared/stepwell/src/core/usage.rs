@@ -100,6 +100,9 @@ impl Usage {
         let touched = steps().filter(|step| **step != StepRecord::untouched(&step.name));
         let all = bytes + touched.map(bytes_of_step).sum::<usize>();
         let taken = Taken { snapshot, task: writes(bytes), read: half_reads(bytes), read_all: half_reads(all) };
+        if snapshot.task.never_starts() {
+            return taken.by_ruling_out();
+        }
         let mut usage = taken.by_start_and_end(found_by);
         snapshot.task.actions.iter().for_each(|action| usage += taken.by_action(action));
         steps().for_each(|step| usage += taken.by_step(step));
@@ -108,6 +111,11 @@ impl Usage {
 }
 
 impl Taken<'_> {
+    /// Its only write takes the place of its start, and whoever makes it is shown the task.
+    fn by_ruling_out(&self) -> Usage {
+        Usage { write_units: self.task + 2 * ENTRY, half_read_units: self.read_all, ..Usage::default() }
+    }
+
     fn by_start_and_end(&self, found_by: usize) -> Usage {
         let task = &self.snapshot.task;
         // The task with its entries in two indexes, and its idempotency key.

@@ -75,3 +75,18 @@ async fn usage_is_what_the_meter_counts(workflow: &str, trouble: fn(&Harness), i
     let counted = [used.units.writes(), used.units.half_reads, requests, used.deliveries.len() + 1].map(number);
     assert_eq!([usage.write_units, usage.half_read_units, usage.sqs_requests, usage.invocations], counted);
 }
+
+/// A start of which nobody knows whether it was written, and which never starts.
+#[tokio::test(start_paused = true)]
+async fn usage_of_a_task_that_was_ruled_out_is_that_of_one_write() {
+    let meter = Meter::default();
+    let workflow = Workflow::from_yaml(CHAIN).unwrap();
+    let harness = Harness::new(Workflow::from_yaml(CHAIN).unwrap()).metered_by(&meter);
+    let actor = Actor::new("ada", "a test").unwrap();
+    let snapshot = harness.client().rule_out(&workflow, TaskId::new(), &actor).await.unwrap().unwrap();
+    let usage = Usage::of(&snapshot, 0);
+    let used = meter.so_far();
+    let counted =
+        [used.units.writes(), used.units.half_reads, used.sqs_requests].map(|count| u64::try_from(count).unwrap());
+    assert_eq!([usage.write_units, usage.half_read_units, usage.sqs_requests], counted);
+}
