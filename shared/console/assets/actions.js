@@ -276,13 +276,18 @@ function mayResolve({ task }, step) {
     !task.compensated && step.depends_on.every(isDone);
 }
 
-/** The schema of a step's result; `undefined` before it is known, and `null` where it stays unknown. */
+/**
+ * The schema of a step's result; `undefined` before it is known, and `null` where it stays unknown. The first answer stands, because a form must not change
+ * under what was typed into it.
+ */
 function useResultSchema(task, step) {
+  const first = useRef();
   const { data, error } = useAnswer("/workflows", 0);
   const [id] = task.workflow.split("@");
   const of = data?.workflows.find((workflow) => workflow.id.startsWith(`${id}@`));
   const found = [...(of?.steps ?? []), ...(of?.compensations ?? [])].find(({ name }) => name === step.name);
-  return data || error ? (found?.result_schema ?? null) : undefined;
+  if (first.current === undefined && (data || error)) first.current = found?.result_schema ?? null;
+  return first.current;
 }
 
 /** The button that gives a step its result by hand. */
@@ -327,9 +332,10 @@ function AskForResult({ about, step, close }) {
         <p>The step is complete with your result, for good.
           ${dependents.length > 0 ? html` <${Names} names=${dependents} /> read${dependents.length === 1 ? "s" : ""} it, and ${dependents.length === 1 ? "runs" : "run"} next.` : " Nothing depends on it."}
           ${byFields ? " What is empty is left out." : " The result has to be of the step's type: a task that succeeded shows its shape."}</p>
-        ${byFields
+        ${schema === undefined && html`<p class="hint" aria-busy="true">Asking for its shape …</p>`}
+        ${schema !== undefined && (byFields
           ? html`<fieldset><legend>Result</legend><${Fields} schema=${schema} /></fieldset>`
-          : html`<label>Result, as JSON <textarea name="result" rows="6" required spellcheck="false">null</textarea></label>`}
+          : html`<label>Result, as JSON <textarea name="result" rows="6" required spellcheck="false">null</textarea></label>`)}
         ${attempts > 0 && html`
           <label class="check"><input type="checkbox" name="attempts_checked" required />
             ${plural(attempts, "attempt was", "attempts were")} made, and may have had an effect. I made sure that none had, or undid it.</label>`}

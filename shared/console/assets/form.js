@@ -2,10 +2,16 @@
 
 import { html, Prose } from "./parts.js";
 
+/** The texts among which a schema has one chosen; `undefined` where it does not. */
+function choicesOf(schema) {
+  const values = schema.enum ?? (schema.oneOf ?? [schema]).map((one) => one.const);
+  return values.every((one) => typeof one === "string") ? values : undefined;
+}
+
 /** The types that a schema allows, without `null`; and whether `null` is among them. */
 function typesOf(schema) {
   const options = schema.anyOf ?? [schema];
-  const types = options.flatMap((one) => one.type ?? (one.enum || one.const !== undefined ? "string" : []));
+  const types = options.flatMap((one) => one.type ?? (choicesOf(one) ? "string" : []));
   const main = options.find((one) => one.type !== "null") ?? schema;
   return { main: { ...main, description: schema.description ?? main.description }, types: types.filter((type) => type !== "null"), empties: types.includes("null") };
 }
@@ -14,16 +20,13 @@ function typesOf(schema) {
 function kindOf(schema) {
   const { main, types } = typesOf(schema);
   if (types.length !== 1) return "json";
-  if (main.enum?.every((one) => typeof one === "string")) return "choice";
+  if (choicesOf(main)) return "choice";
   if (types[0] === "object") return main.properties ? "object" : "json";
   return { string: "text", number: "number", integer: "number", boolean: "yes" }[types[0]] ?? "json";
 }
 
 /** Whether there is a form for a value of this schema. */
 export const hasForm = (schema) => Boolean(schema) && kindOf(schema) === "object";
-
-/** What stands for a field without a value, as JSON: nothing, where it may be left out. */
-const missing = (schema, required) => (required ? (typesOf(schema).empties ? "null" : undefined) : "");
 
 /**
  * The fields of an object of this schema. `path` goes before their names. A field that may be empty is not required.
@@ -38,7 +41,7 @@ export function Fields({ schema, path = "" }) {
     const hint = of.description && html`<span class="hint"><${Prose} text=${of.description.replaceAll("`None`", "`null`")} /></span>`;
     if (kind === "object" && required) return html`<fieldset><legend>${name}</legend>${hint}<${Fields} schema=${part} path=${key} /></fieldset>`;
     if (kind === "yes" || kind === "choice") {
-      const choices = kind === "yes" ? ["true", "false"] : of.enum;
+      const choices = kind === "yes" ? ["true", "false"] : choicesOf(of);
       return html`<label><code>${name}</code> ${hint}
         <select name=${key} required=${required}><option value=""></option>${choices.map((one) => html`<option>${one}</option>`)}</select></label>`;
     }
@@ -54,7 +57,7 @@ export function Fields({ schema, path = "" }) {
 /**
  * What was typed into the fields, as JSON. Numbers go as they were typed, so that they keep every digit.
  *
- * @throws {Error} A field is no JSON, or no number.
+ * @throws {Error} A field is missing, or its text is not what its schema says.
  */
 export function written(schema, form, path = "") {
   const { main } = typesOf(schema);
@@ -65,21 +68,39 @@ export function written(schema, form, path = "") {
     const text = isField ? form.get(key).trim() : "";
     let json = text;
     if (kind === "object" && !isField) json = written(part, form, key);
-    else if (text === "") json = missing(part, required) ?? (kind === "text" ? '""' : "null");
-    else if (kind === "text" || kind === "choice") json = JSON.stringify(text);
-    else check(name, text, kind);
-    return json === "" ? "" : `${JSON.stringify(name)}:${json}`;
+    else if (text === "") {
+      if (!required) return "";
+      if (!typesOf(part).empties) throw new Error(`${name} is missing`);
+      json = "null";
+    } else {
+      check(name, text, kind, typesOf(part).main);
+      if (kind === "text" || kind === "choice") json = JSON.stringify(text);
+    }
+    return `${JSON.stringify(name)}:${json}`;
   });
   return `{${parts.filter((part) => part !== "").join(",")}}`;
 }
 
-/** Throws unless the text of a field is JSON, and a number if it has to be one. */
-function check(name, text, kind) {
+const FORMATS = {
+  "date-time": [/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/i, "a time such as 2026-01-31T12:00:00Z"],
+  uuid: [/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i, "an id"],
+};
+
+/** Throws unless the text of a field is of its kind. The API checks the rest. */
+function check(name, text, kind, schema) {
+  if (kind === "text" || kind === "choice") {
+    const [form, what] = FORMATS[schema.format] ?? [];
+    if (form && !form.test(text)) throw new Error(`${name} is not ${what}: ${text}`);
+    return;
+  }
   let value;
   try {
     value = JSON.parse(text);
   } catch (error) {
     throw new Error(kind === "number" ? `${name} is not a number: ${text}` : `${name} is not JSON: ${error.message}`);
   }
-  if (kind === "number" && typeof value !== "number") throw new Error(`${name} is not a number: ${text}`);
+  if (kind !== "number") return;
+  if (typeof value !== "number") throw new Error(`${name} is not a number: ${text}`);
+  if (typesOf(schema).types[0] === "integer" && !Number.isInteger(value)) throw new Error(`${name} is not a whole number: ${text}`);
+  if (value < schema.minimum) throw new Error(`${name} is less than ${schema.minimum}: ${text}`);
 }

@@ -40,8 +40,9 @@ function limits(step) {
 /** Says that a step is paused, and pauses or resumes it. */
 function Pause({ workflow, step }) {
   const { session } = useConnection();
-  const [open, ask] = useState(false);
-  const [verb, effect] = step.paused
+  // The step as it was shown when somebody asked: what they read is what they decide about, whatever is told meanwhile.
+  const [asked, ask] = useState();
+  const [verb, effect] = (asked ?? step).paused
     ? ["Resume", "Its attempts begin again. All of its pauses end. Tasks that waited go on; those that are late by now fail, and are undone."]
     : ["Pause", "After some seconds no attempt of it begins, until it is resumed. One that has begun comes to its end. Its tasks wait, and their deadlines go on; all else goes on, too."];
   const confirm = (form) => {
@@ -50,7 +51,7 @@ function Pause({ workflow, step }) {
       what: `${verb} ${step.name}`,
       perform: async (post) => {
         // Nobody ends a pause that this page has not shown.
-        const seen = step.paused && { seen: (step.paused.also?.at(-1) ?? step.paused).since };
+        const seen = asked.paused && { seen: (asked.paused.also?.at(-1) ?? asked.paused).since };
         const { told } = await post(`/workflows/${workflow}/steps/${step.name}/${verb.toLowerCase()}`, { reason: form.get("reason"), ...seen });
         return told ? "its queue knows." : "its queue knows within a minute.";
       },
@@ -58,9 +59,12 @@ function Pause({ workflow, step }) {
   };
   return html`
     ${step.paused && html`<${Paused} pause=${step.paused} />`}
-    ${session?.may_write && html`<button aria-label="${verb}… ${step.name}" onClick=${() => ask(true)}>${verb}…</button>`}
-    ${open && html`
-      <${Ask} title="${verb} ${step.name}?" button=${verb} bad=${!step.paused} close=${() => ask(false)} confirm=${confirm}><p>${effect}</p></>`}`;
+    ${session?.may_write && html`<button aria-label="${verb}… ${step.name}" onClick=${() => ask(step)}>${verb}…</button>`}
+    ${asked && html`
+      <${Ask} title="${verb} ${step.name}?" button=${verb} bad=${!asked.paused} close=${() => ask()} confirm=${confirm}>
+        ${asked.paused && html`<${Paused} pause=${asked.paused} />`}
+        <p>${effect}</p>
+      </>`}`;
 }
 
 function Step({ workflow, step, figures }) {
