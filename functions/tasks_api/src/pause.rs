@@ -97,10 +97,10 @@ fn is_known(queue: &StepQueue) -> Result<bool, ApiError> {
     Ok(workflows::all()?.iter().any(of))
 }
 
-/// Whether the step is paused. A deployment may have taken a paused step away, whose pause has to come to an end all the same.
+/// Whether the step is paused, or may be. A deployment may have taken a paused step away, whose pause has to come to an end all the same.
 async fn is_paused<S: Store, Q: Queue, A: Runtime>(
     engine: &Client<S, Q, A>,
     queue: &StepQueue,
 ) -> Result<bool, ApiError> {
-    Ok(Pauses::read(engine).await?.of(&queue.workflow, &queue.step).is_some())
+    Ok(Pauses::read(engine).await?.may_hold(queue))
 }

@@ -83,6 +83,11 @@ impl Pauses {
         PauseView::of(self.0.known.iter().find(is_it)?)
     }
 
+    /// Whether this step is paused, or may be.
+    pub(crate) fn may_hold(&self, queue: &StepQueue) -> bool {
+        self.0.held().holds(&queue.workflow, &queue.step)
+    }
+
     /// The steps that are paused, the one that is for longest first.
     pub(crate) fn in_force(&self) -> Vec<PausedStep> {
         let paused = self.0.known.iter().filter_map(|pauses| {

@@ -35,20 +35,16 @@ impl Mappings {
         let pages = self.client.list_event_source_mappings().function_name(name).into_paginator().items().send();
         let is_gone = ListEventSourceMappingsError::is_resource_not_found_exception;
         let listed = match pages.collect::<Result<Vec<_>, _>>().await {
-            Err(error) if error.as_service_error().is_some_and(is_gone) => Vec::new(),
+            // A deployment took the step away. One that brings it back makes a mapping that delivers.
+            Err(error) if on && error.as_service_error().is_some_and(is_gone) => return Ok(()),
             listed => listed.map_err(|error| call_failed(OPERATION, error))?,
         };
         let is_of_queue = |arn: &str| arn.rsplit(':').next() == Some(name);
         let mut of_queue = listed.into_iter().filter(|mapping| mapping.event_source_arn().is_some_and(is_of_queue));
         let mapping = of_queue.next().and_then(|mapping| Some((mapping.uuid?, mapping.state.unwrap_or_default())));
         let Some((uuid, state)) = mapping else {
-            // The step may be no longer in its workflow. A deployment that brings it back makes a mapping that delivers.
-            if on {
-                return Ok(());
-            }
-            let problem = format!(
-                "the function {name} has no event source mapping of its queue; deploy the stack again, or resume the step if its workflow no longer has it"
-            );
+            let problem =
+                format!("the function {name} has no event source mapping of its queue; deploy the stack again");
             return Err(CallError::new(OPERATION, FailureKind::Refused, problem));
         };
         if stands(&state) == Some(on) {

@@ -8,6 +8,9 @@ use super::{
 };
 use serde_json::json;
 
+/// A time before each pause.
+const BEFORE_ALL: &str = "1970-01-01T00:00:00Z";
+
 /// What is to be done to a step.
 #[derive(Clone, Copy)]
 pub(super) enum Action {
@@ -35,8 +38,9 @@ pub(super) async fn act(
             if let Some(pause) = pause.as_ref().filter(|pause| !all && !pause.also.is_empty()) {
                 return Err(Failure::refused(format!("{step} is paused {pause}; if all of that is over, say --all")));
             }
-            // Nobody ends a pause that was made after the look.
-            ("resume", json!({"reason": reason, "seen": pause.as_ref().map(Pause::newest)}))
+            // Nobody ends a pause that was made after the look, also where it has shown none.
+            let seen = pause.as_ref().map_or(BEFORE_ALL, Pause::newest);
+            ("resume", json!({"reason": reason, "seen": seen}))
         }
     };
     let answer = api.post(&["workflows", &workflow, "steps", step, name], body.to_string()).await?;

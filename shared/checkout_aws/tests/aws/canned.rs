@@ -385,10 +385,10 @@ const NO_MAPPING: ScriptedResponse = (200, r#"{"EventSourceMappings": []}"#);
 #[test_case(true, &[mapping!("Enabling")], Ok(1); "it is about to")]
 #[test_case(false, &[mapping!("Disabled")], Ok(1); "it is stopped")]
 #[test_case(false, &[mapping!("Updating"), CHANGED], Ok(2); "nobody knows how it stands")]
-#[test_case(true, &[NO_MAPPING], Ok(1); "a deployment took the mapping away, so nothing has to go on")]
+#[test_case(true, &[NO_MAPPING], Err("has no event source mapping"); "what is not there cannot go on")]
 #[test_case(true, &[NO_FUNCTION], Ok(1); "a deployment took the function away, so nothing has to go on")]
 #[test_case(false, &[NO_MAPPING], Err("has no event source mapping"); "what is not there cannot be stopped")]
-#[test_case(false, &[NO_FUNCTION], Err("has no event source mapping"); "a function that is not there cannot be stopped")]
+#[test_case(false, &[NO_FUNCTION], Err("no such function"); "a function that is not there cannot be stopped")]
 #[test_case(true, &[BROKEN], Err("ListEventSourceMappings"); "the list is not to be had")]
 #[tokio::test]
 async fn queue_is_told_by_its_mapping(

@@ -172,8 +172,10 @@ impl StepPauses {
         if changes_nothing {
             return None;
         }
+        // By its time one tells what somebody has seen, so it rises, whatever the clocks of the writers say.
+        let after_last = self.trail.last().map_or(entry.at, |last| last.at + Duration::from_millis(1));
         let mut next = Self { told_at: None, ..self.clone() };
-        next.trail.push(entry);
+        next.trail.push(PauseEntry { at: entry.at.max(after_last), ..entry });
         while next.trail.len() > MOST_ENTRIES {
             // The pause in force stays: it tells since when.
             let oldest_to_lose = usize::from(next.in_force() == next.trail.first());
@@ -318,6 +320,15 @@ mod tests {
         assert_eq!(both.after(entry(PauseAction::Pause, 3)), None, "she has said so already");
         assert_eq!(both.after(entry(PauseAction::Resume, 4)).unwrap().reasons(), []);
         assert_eq!(paused.after(entry(PauseAction::Resume, 1)).unwrap().in_force(), None);
+    }
+
+    #[test]
+    fn times_of_the_trail_rise_although_a_clock_falls() {
+        let paused = never().after(entry(PauseAction::Pause, 10)).unwrap();
+        let other = PauseEntry { who: "bob".to_owned(), ..entry(PauseAction::Pause, 9) };
+        let both = paused.after(other).unwrap();
+        assert_eq!(both.reasons_after(at(10)).map(|reason| reason.who.as_str()).collect::<Vec<_>>(), ["bob"]);
+        assert_eq!(both.reasons_after(both.trail[1].at).count(), 0);
     }
 
     #[test]
