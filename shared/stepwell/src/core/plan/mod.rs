@@ -353,13 +353,13 @@ impl Plan {
         self
     }
 
-    /// The result of this step or compensation as it may be shown: `***` stands in the place of each secret field. A result that cannot be read is
+    /// The result of this step or compensation as it may be shown: `***` stands in the place of each secret field that has a value. A result that cannot be read is
     /// not shown.
     pub fn shown_result<'a>(&self, step: &str, result: &'a str) -> Cow<'a, str> {
         let Some(pointers) = self.secrets.get(step) else { return Cow::Borrowed(result) };
         let mut shown = serde_json::from_str(result).unwrap_or_else(|_| REDACTED.into());
         for pointer in pointers {
-            if let Some(secret) = Value::pointer_mut(&mut shown, pointer) {
+            if let Some(secret) = Value::pointer_mut(&mut shown, pointer).filter(|secret| !secret.is_null()) {
                 *secret = REDACTED.into();
             }
         }
