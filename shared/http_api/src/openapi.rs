@@ -21,6 +21,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Mutex, PoisonError},
 };
+use stepwell::core::plan::Plan;
 
 /// An operation of an API: its method in small letters, and its path as the router has it, such as `/tasks/{task_id}`.
 pub type Route = (String, String);
@@ -68,7 +69,8 @@ impl Document {
     }
 
     /// Adds an operation: its method in small letters, its path as the router has it, its id, its tag, and what it does. Each parameter of
-    /// the path becomes one of the operation: a UUID if its name ends in `_id`, otherwise any text.
+    /// the path becomes one of the operation: a UUID if its name ends in `_id`, otherwise the name of a
+    /// workflow or of a step.
     pub fn operation(&mut self, (method, path): (&str, &str), id: &str, tag: &str, summary: &str) -> Operation<'_> {
         let json = &mut self.json["paths"][path][method];
         assert!(json.is_null(), "{method} {path} is described twice");
@@ -77,7 +79,9 @@ impl Document {
         for name in path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')) {
             let schema = match name.ends_with("_id") {
                 true => json!({"type": "string", "format": "uuid"}),
-                false => json!({"type": "string", "minLength": 1}),
+                false => {
+                    json!({"type": "string", "minLength": 1, "maxLength": Plan::MAX_NAME_LENGTH, "pattern": "^[A-Za-z0-9_-]+$"})
+                }
             };
             operation = operation.parameter(json!({"in": "path", "name": name, "required": true, "schema": schema}));
         }
