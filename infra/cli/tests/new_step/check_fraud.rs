@@ -1,6 +1,7 @@
 //! Checks an order for fraud.
 
 use checkout::{Catalogue, ConfigError, Shop, ValidatedCart};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use stepwell::{ResultOf, Step, StepContext, StepError, StepResult};
 
@@ -22,7 +23,7 @@ pub struct CheckFraud<C> {
 }
 
 /// The result of `check_fraud`, for later steps.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CheckFraudResult {
     /// The largest share of a product's stock that the cart takes, in percent; 0 where it takes fewer than ten of each.
     pub score: u32,
