@@ -461,6 +461,20 @@ test("the workflows have the figures of their steps", async () => {
   await page.context().close();
 });
 
+test("each result of a step has a form, in which only lists are typed as JSON", async () => {
+  const page = await open({});
+  await show(page, "/console/workflows");
+  const { workflows } = await api("/workflows");
+  const schemas = workflows.flatMap(({ steps, compensations }) => [...steps, ...compensations]).map((step) => step.result_schema);
+  const kinds = await page.evaluate(async (schemas) => {
+    const { kindOf } = await import("/console/form.js");
+    return schemas.map((schema) => [kindOf(schema), ...Object.values(schema.properties).filter(({ type }) => type !== "array").map(kindOf)]);
+  }, schemas);
+  assert.deepEqual([kinds.length, kinds.every(([of, ...parts]) => of === "object" && !parts.includes("json"))], [9, true], JSON.stringify(kinds));
+  assert.ok(kinds.flat().includes("choice"), "the status of an order is chosen");
+  await page.context().close();
+});
+
 test("a step is paused, which the overview and its tasks tell, and resumed", async () => {
   const page = await open({});
   await show(page, "/console/workflows");

@@ -17,7 +17,7 @@ function typesOf(schema) {
 }
 
 /** How a value of this schema is typed in: `object` as fields of its own, `json` where nothing simpler fits. */
-function kindOf(schema) {
+export function kindOf(schema) {
   const { main, types } = typesOf(schema);
   if (types.length !== 1) return "json";
   if (choicesOf(main)) return "choice";
