@@ -406,6 +406,21 @@ test("a shop whose requests cost money is asked each 30 seconds", async () => {
   await page.context().close();
 });
 
+test("the overview counts as the shop's health does, and tells where it did not count on", async () => {
+  const page = await open({});
+  const hour = (hours) => new Date(Date.now() - hours * 3_600_000 - 60_000).toISOString();
+  await page.route("**/health/status", async (route) => {
+    const answer = await route.fetch();
+    const counts = { running: { tasks: 1_024, or_more: true, oldest_at: hour(2) }, compensating: { tasks: 3, or_more: false, oldest_at: hour(1) } };
+    await route.fulfill({ response: answer, json: { ...(await answer.json()), ...counts } });
+  });
+  await show(page, "/console/");
+  await page.getByText("1,024+").waitFor();
+  const figure = async (label) => (await page.locator("a.figure", { hasText: label }).innerText()).split("\n").filter(Boolean).at(-1);
+  assert.deepEqual([await figure("Running"), await figure("Compensating")], ["oldest: over 2 h 1 min", "oldest: 1 h 1 min"]);
+  await page.context().close();
+});
+
 test("a step that waits is run now", async () => {
   const id = await buy("gateway_rate_limited");
   await until("it waits", async () => (await api(`/tasks/${id}`)).steps.some((step) => step.status === "retrying"));

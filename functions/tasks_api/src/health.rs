@@ -29,6 +29,8 @@ pub(crate) struct HealthView {
     at: Timestamp,
     /// Tasks that run or are compensated, or have failed and are redriven or compensated later.
     open: CountView,
+    /// Open tasks that run.
+    running: CountView,
     /// Open tasks that have failed, and are redriven or compensated later.
     failed: CountView,
     /// Open tasks that are compensated.
@@ -47,10 +49,6 @@ pub(crate) struct HealthView {
     paused_steps: Vec<PausedStep>,
     /// The steps that may be paused: this version cannot read their pauses, and leaves them as they are.
     unknown_pauses: Vec<UnknownPause>,
-    /// When the oldest open task was started; `null` if none is open, or more than are counted.
-    oldest_open_at: Option<Timestamp>,
-    /// The age of that task.
-    oldest_open_seconds: Option<u64>,
 }
 
 /// A number of tasks.
@@ -60,29 +58,33 @@ struct CountView {
     tasks: usize,
     /// Whether there may be more: at most 64 entries in each of 16 shards of the index are read.
     or_more: bool,
+    /// When the oldest of those that were counted was started; `null` if there is none. If there may be more, there may be an older one.
+    oldest_at: Option<Timestamp>,
+    /// The age of that task.
+    oldest_seconds: Option<u64>,
 }
 
-impl From<Count> for CountView {
-    fn from(Count { tasks, or_more }: Count) -> Self {
-        Self { tasks, or_more }
+impl CountView {
+    fn of(Count { tasks, or_more, oldest }: Count, at: Timestamp) -> Self {
+        Self { tasks, or_more, oldest_at: oldest, oldest_seconds: oldest.map(|started| at.since(started).as_secs()) }
     }
 }
 
 impl HealthView {
     fn of(health: Health, pauses: &Pauses, at: Timestamp) -> Self {
+        let of = |count| CountView::of(count, at);
         Self {
             at,
-            open: health.open.into(),
-            failed: health.failed.into(),
-            compensating: health.compensating.into(),
-            overdue: health.overdue.into(),
-            stuck: health.stuck.into(),
-            needs_person: health.needs_person.into(),
-            dead_lettered: health.dead_lettered.into(),
+            open: of(health.open),
+            running: of(health.running),
+            failed: of(health.failed),
+            compensating: of(health.compensating),
+            overdue: of(health.overdue),
+            stuck: of(health.stuck),
+            needs_person: of(health.needs_person),
+            dead_lettered: of(health.dead_lettered),
             paused_steps: pauses.in_force(),
             unknown_pauses: pauses.unknown(),
-            oldest_open_at: health.oldest_open,
-            oldest_open_seconds: health.oldest_open.map(|started| at.since(started).as_secs()),
         }
     }
 }

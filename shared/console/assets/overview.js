@@ -57,22 +57,29 @@ export function Search() {
     </form>`;
 }
 
-/** How many tasks a page of an answer shows, with a plus if there are more. */
-const count = (page) => (page ? `${page.count.toLocaleString("en")}${page.next ? "+" : ""}` : "–");
+/** A number of tasks as a person reads it, with a plus if there are more. */
+const plus = (tasks, orMore) => `${tasks.toLocaleString("en")}${orMore ? "+" : ""}`;
 
-/** The age of the oldest task. If there are more than were asked for, there may be an older one. */
-function Oldest({ page, now }) {
-  if (!page || page.count === 0) return html`<span>${page ? "none" : " "}</span>`;
-  const oldest = Math.min(...page.tasks.map((task) => Date.parse(task.created_at)));
-  return html`<span>oldest: ${page.next ? "over " : ""}${duration(now - oldest)}</span>`;
+/** The count of a page of tasks, as `/health/status` counts. */
+const countOf = (page) =>
+  page && {
+    tasks: page.count,
+    or_more: page.next !== null,
+    oldest_at: page.count > 0 ? page.tasks.map((task) => task.created_at).reduce((one, other) => (one < other ? one : other)) : null,
+  };
+
+/** The age of the oldest task. If there are more than were counted, there may be an older one. */
+function Oldest({ count, now }) {
+  if (!count?.oldest_at) return html`<span>${count ? "none" : " "}</span>`;
+  return html`<span>oldest: ${count.or_more ? "over " : ""}${duration(now - Date.parse(count.oldest_at))}</span>`;
 }
 
-function Figure({ state, label, page, now, filter }) {
+function Figure({ state, label, count, now, filter }) {
   return html`
     <a class="figure" href="/console/tasks${query(filter)}">
       <span class="label"><${Picture} state=${state} />${label}</span>
-      <strong>${count(page)}</strong>
-      <${Oldest} page=${page} now=${now} />
+      <strong>${count ? plus(count.tasks, count.or_more) : "–"}</strong>
+      <${Oldest} count=${count} now=${now} />
     </a>`;
 }
 
@@ -123,7 +130,7 @@ function Rates({ page, now }) {
 /** How many tasks need a person. */
 function Person({ page }) {
   if (!page) return "Asking what needs a person …";
-  if (page.count > 0) return `${count(page)} ${page.count === 1 && !page.next ? "task needs" : "tasks need"} a person`;
+  if (page.count > 0) return `${plus(page.count, page.next)} ${page.count === 1 && !page.next ? "task needs" : "tasks need"} a person`;
   return page.next ? html`No task that needs a person was found yet. <a href="/console/tasks?needs=person">Look on</a>` : "Nothing needs a person";
 }
 
@@ -132,15 +139,13 @@ export function Overview() {
   const each = usePace();
   const useTasks = (filter, limit = MOST, asking = get) => useAnswer(`/tasks${query({ ...filter, limit: String(limit) })}`, each, asking);
   const person = useTasks({ needs: "person" }, MOST, findOne);
-  const running = useTasks({ status: "pending" });
   const failed = useTasks({ status: "error", compensated: "false" });
-  const compensating = useTasks({ status: "compensating" });
   // By status the API lists tasks in any order, so the newest of them are a question of their own.
   const lately = useTasks({ status: "error", compensated: "false", order: "newest" }, FEW);
   const newest = useTasks({});
   const bulk = useAnswer("/tasks/bulk", each);
   const health = useAnswer("/health/status", each);
-  const error = [person, running, failed, compensating, lately, newest, bulk, health].map((answer) => answer.error).find(Boolean);
+  const error = [person, failed, lately, newest, bulk, health].map((answer) => answer.error).find(Boolean);
   const byAge = (page) => [...(page?.tasks ?? [])].sort((one, other) => (one.created_at < other.created_at ? 1 : -1));
   const atWork = (bulk.data?.bulk_actions ?? []).filter(({ status }) => ["running", "stopping"].includes(status));
   return html`
@@ -157,9 +162,9 @@ export function Overview() {
     ${health.data?.unknown_pauses?.map(({ step }) => html`<p class="warning"><code>${step}</code>: perhaps paused, by a newer version than the one that answers.</p>`)}
     ${health.data?.paused_steps?.map((pause) => html`<${Paused} step=${pause.step} pause=${pause} />`)}
     <div class="figures">
-      <${Figure} state="in_progress" label="Running" page=${running.data} now=${now} filter=${{ status: "pending" }} />
-      <${Figure} state="error" label="Failed, not compensated" page=${failed.data} now=${now} filter=${{ status: "error", compensated: "false" }} />
-      <${Figure} state="compensating" label="Compensating" page=${compensating.data} now=${now} filter=${{ status: "compensating" }} />
+      <${Figure} state="in_progress" label="Running" count=${health.data?.running} now=${now} filter=${{ status: "pending" }} />
+      <${Figure} state="error" label="Failed, not compensated" count=${countOf(failed.data)} now=${now} filter=${{ status: "error", compensated: "false" }} />
+      <${Figure} state="compensating" label="Compensating" count=${health.data?.compensating} now=${now} filter=${{ status: "compensating" }} />
       <a class="figure" href="/console/bulk">
         <span class="label"><${Picture} state="retrying" />Bulk actions at work</span>
         <strong>${bulk.data ? atWork.length : "–"}</strong>

@@ -23,7 +23,7 @@ async fn health_counts_open_tasks_by_how_they_stand() {
     let api = Api::with(checkout::workflow().unwrap());
     let empty = api.get("/health/status").await.body();
     assert!(numbers(&empty).iter().all(|(_, count)| *count == 0), "{empty}");
-    assert_eq!(empty["oldest_open_at"], Value::Null);
+    assert_eq!(empty["open"]["oldest_at"], Value::Null);
 
     let begun_at = api.0.now();
     api.started().await;
@@ -31,7 +31,10 @@ async fn health_counts_open_tasks_by_how_they_stand() {
     let expected =
         [("open", 1), ("failed", 0), ("overdue", 0), ("stuck", 0), ("needs_person", 0), ("dead_lettered", 0)];
     assert_eq!(numbers(&health), expected);
-    assert_eq!((&health["oldest_open_at"], &health["open"]["or_more"]), (&json!(begun_at), &json!(false)));
+    for open in ["open", "running"] {
+        let expected = json!({"tasks": 1, "or_more": false, "oldest_at": begun_at, "oldest_seconds": 0});
+        assert_eq!(health[open], expected, "{open}");
+    }
 
     // Its inspection is due after a minute, and was missed after four; the checkout has half an hour.
     api.0.skip(Duration::from_secs(240)).await;
@@ -40,7 +43,7 @@ async fn health_counts_open_tasks_by_how_they_stand() {
     assert_eq!(numbers(&api.get("/health/status").await.body())[3], ("stuck", 1));
     api.0.skip(Duration::from_secs(1_560)).await;
     let health = api.get("/health/status").await.body();
-    assert_eq!((numbers(&health)[2], &health["oldest_open_seconds"]), (("overdue", 1), &json!(1_801)));
+    assert_eq!((numbers(&health)[2], &health["overdue"]["oldest_seconds"]), (("overdue", 1), &json!(1_801)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -68,7 +71,7 @@ async fn what_is_done_with_a_complete_task_is_not_late() {
     assert_eq!(api.act(warned, "redrive").await.status, 202);
     api.0.lose_messages();
     let health = api.get("/health/status").await.body();
-    assert_eq!((numbers(&health)[0], &health["oldest_open_at"]), (("open", 0), &Value::Null), "{health}");
+    assert_eq!((numbers(&health)[0], &health["open"]["oldest_at"]), (("open", 0), &Value::Null), "{health}");
     assert_eq!(api.act(cancelled, "cancel").await.status, 202);
     let health = api.get("/health/status").await.body();
     assert_eq!((numbers(&health)[0], numbers(&health)[2]), (("open", 1), ("overdue", 0)), "{health}");
@@ -99,8 +102,13 @@ async fn numbers_beyond_what_is_read_are_told_as_so_many_or_more() {
     let open = &health["open"];
     // Ids are random, so some shard has more than its share.
     assert_eq!(open["or_more"], true, "{open}");
-    assert_eq!(health["needs_person"], json!({"tasks": 0, "or_more": false}), "a running task needs nobody");
-    assert_eq!((&health["stuck"]["or_more"], &health["oldest_open_at"]), (&json!(false), &Value::Null));
+    assert_eq!(
+        health["needs_person"],
+        json!({"tasks": 0, "or_more": false, "oldest_at": null, "oldest_seconds": null}),
+        "a running task needs nobody"
+    );
+    assert_eq!((&health["stuck"]["or_more"], &health["stuck"]["oldest_at"]), (&json!(false), &Value::Null));
+    assert!(open["oldest_at"].is_string(), "the oldest of those that were counted");
     let counted = open["tasks"].as_u64().unwrap();
     assert!((800..=1_024).contains(&counted), "{open}");
 }

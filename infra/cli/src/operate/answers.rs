@@ -321,8 +321,6 @@ pub(super) struct Health {
     pub(super) paused_steps: Vec<PausedStep>,
     #[serde(default)]
     pub(super) unknown_pauses: Vec<UnknownPause>,
-    pub(super) oldest_open_at: Option<String>,
-    pub(super) oldest_open_seconds: Option<u64>,
 }
 
 /// A number of tasks, of which there may be more.
@@ -330,4 +328,6 @@ pub(super) struct Health {
 pub(super) struct Counted {
     pub(super) tasks: usize,
     pub(super) or_more: bool,
+    #[serde(default)]
+    pub(super) oldest_seconds: Option<u64>,
 }

@@ -299,15 +299,19 @@ impl Display for Health {
             (&self.needs_person, "wait for a person"),
             (&self.dead_lettered, "of them dead-lettered"),
         ];
-        rows.into_iter().try_for_each(|(count, what)| writeln!(f, "{count:>9}  {what}"))?;
+        for (count, what) in rows {
+            write!(f, "{count:>9}  {what}")?;
+            match (count.oldest_seconds, count.or_more) {
+                (Some(seconds), false) => writeln!(f, "; the oldest was started {seconds} s ago")?,
+                (Some(seconds), true) => writeln!(f, "; the oldest was started {seconds} s ago or earlier")?,
+                (None, _) => writeln!(f)?,
+            }
+        }
         self.paused_steps.iter().try_for_each(|paused| writeln!(f, "Paused: {paused}."))?;
         for UnknownPause { workflow, step } in &self.unknown_pauses {
             writeln!(f, "Perhaps paused: {step} of {workflow}, by a newer version than the one that answers.")?;
         }
-        match self.oldest_open_at.as_ref().zip(self.oldest_open_seconds) {
-            Some((at, seconds)) => writeln!(f, "The oldest open task was started {seconds} s ago, at {at}."),
-            None => Ok(()),
-        }
+        Ok(())
     }
 }
 

@@ -33,6 +33,19 @@ pub struct Count {
     pub tasks: usize,
     /// Whether there may be more, because a shard of the index had more entries than are read.
     pub or_more: bool,
+    /// The start of the oldest of those that were counted; `None` if there is none. If there may be more, one of them may be older: the index
+    /// begins with those that are inspected next, and old tasks are inspected less often.
+    pub oldest: Option<Timestamp>,
+}
+
+impl Count {
+    /// Adds the entries that fit, of a shard that was read as a whole or not.
+    fn add(&mut self, entries: &[IndexEntry], whole: bool, fits: impl Fn(&IndexEntry) -> bool) {
+        let started = entries.iter().filter(|entry| fits(entry)).map(|entry| entry.created_at);
+        self.tasks += started.clone().count();
+        self.or_more |= !whole;
+        self.oldest = started.chain(self.oldest).min();
+    }
 }
 
 /// How the open tasks stand as a whole.
@@ -40,6 +53,8 @@ pub struct Count {
 pub struct Health {
     /// Tasks that run or are compensated, or have failed and are redriven or compensated later.
     pub open: Count,
+    /// Those of them that run.
+    pub running: Count,
     /// Those of them that have failed.
     pub failed: Count,
     /// Those of them that are compensated.
@@ -54,40 +69,31 @@ pub struct Health {
     pub needs_person: Count,
     /// Those of them of which the queue has given up a message, and whose redrives are used up.
     pub dead_lettered: Count,
-    /// The start of the oldest open task; `None` if none is open. Not known either if there are more than are counted: the index begins with
-    /// those that are inspected next, and old tasks are inspected less often.
-    pub oldest_open: Option<Timestamp>,
 }
 
 impl Health {
     fn add(&mut self, partition: IndexPartition, entries: &[IndexEntry], now: Timestamp, time_of: &TimeOf<'_>) {
         let whole = entries.len() < usize::from(READ);
-        let count = |count: &mut Count, fits: &dyn Fn(&IndexEntry) -> bool| {
-            count.tasks += entries.iter().filter(|entry| fits(entry)).count();
-            count.or_more |= !whole;
-        };
         if IndexPartition::WAITING_FOR_A_PERSON.contains(&partition) {
-            count(&mut self.needs_person, &|entry| entry.needs_person);
+            self.needs_person.add(entries, whole, |entry| entry.needs_person);
         }
         if partition == IndexPartition::NeedsPerson {
-            return count(&mut self.dead_lettered, &|_| true);
+            return self.dead_lettered.add(entries, whole, |_| true);
         }
         // A task is listed here also if it is complete, and an optional step of it is redriven.
-        let is_open = |entry: &&IndexEntry| entry.status != TaskStatus::Complete;
-        count(&mut self.open, &|entry| is_open(&entry));
+        self.open.add(entries, whole, |entry| entry.status != TaskStatus::Complete);
         if partition == IndexPartition::Pending {
-            let is_late =
-                |entry: &IndexEntry| time_of(&entry.workflow).is_some_and(|time| entry.created_at + time < now);
-            count(&mut self.overdue, &is_late);
+            self.running.add(entries, whole, |_| true);
+            self.overdue.add(entries, whole, |entry| {
+                time_of(&entry.workflow).is_some_and(|time| entry.created_at + time < now)
+            });
         } else {
-            count(&mut self.failed, &|entry| entry.status == TaskStatus::Error);
-            count(&mut self.compensating, &|entry| entry.status == TaskStatus::Compensating);
+            self.failed.add(entries, whole, |entry| entry.status == TaskStatus::Error);
+            self.compensating.add(entries, whole, |entry| entry.status == TaskStatus::Compensating);
         }
         // They stand in the order of their inspections, so where the last one is not missed, none is that was not read.
         let is_missed = |entry: &IndexEntry| entry.place.at + MISSED_AFTER < now;
-        self.stuck.tasks += entries.iter().filter(|entry| is_missed(entry)).count();
-        self.stuck.or_more |= !whole && entries.last().is_some_and(is_missed);
-        self.oldest_open = entries.iter().filter(is_open).map(|entry| entry.created_at).chain(self.oldest_open).min();
+        self.stuck.add(entries, whole || !entries.last().is_some_and(is_missed), is_missed);
     }
 }
 
@@ -113,7 +119,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         while let Some((partition, entries)) = shards.try_next().await? {
             health.add(partition, &entries, now, time_of);
         }
-        Ok(Health { oldest_open: health.oldest_open.filter(|_| !health.open.or_more), ..health })
+        Ok(health)
     }
 
     /// Checks by one small read that the store answers.
