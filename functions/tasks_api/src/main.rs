@@ -12,6 +12,7 @@ async fn main() -> Result<(), stepwell_aws::ServeError> {
     let engine = stepwell_aws::client_from_env(&config)?.with_result_types(tasks_api::result_types::<AwsShop>());
     let deliveries = stepwell_aws::mappings_from_env(&config)?;
     let intake = ShopIntake::new(shop.card_tokens()?);
+    let probes = tasks_api::probes(engine.clone());
     let router = tasks_api::router(engine, deliveries, shop.orders()?, shop.mailer()?, intake);
-    stepwell_aws::http::serve(router).await
+    stepwell_aws::http::serve(router.merge(probes)).await
 }
