@@ -195,7 +195,12 @@ fn about(document: &mut Document) {
         );
     }
     document
-        .operation(("get", "/health/live"), "isLive", "about", "Says that the program of one machine runs.")
+        .operation(
+            ("get", "/health/live"),
+            "isLive",
+            "about",
+            "Says that the program runs. On one machine it needs no token.",
+        )
         .open_to_all()
         .answers::<Probe>(200, "It runs.");
     document
@@ -203,7 +208,7 @@ fn about(document: &mut Document) {
             ("get", "/health/ready"),
             "isReady",
             "about",
-            "Says that the store of the program of one machine answers.",
+            "Says that the store answers. On one machine it needs no token.",
         )
         .open_to_all()
         .answers::<Probe>(200, "It answers.");
@@ -315,6 +320,8 @@ fn rerun(document: &mut Document) {
             new card."},
         "input": {"description": "The whole new input, in the place of a patch. The paths of violations lead into it in both cases."},
         "again": optional(json!({"type": "boolean", "default": false, "description": again})),
+        "from": optional(json!({"type": "string", "description": "The step at which the new task begins. It keeps the results \
+            of those before it, which must have no compensation. Without it the new task begins at the first step."})),
     });
     let mut body = because(fields, &[]);
     body["not"] = json!({"required": ["patch", "input"]});

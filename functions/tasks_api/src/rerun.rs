@@ -1,4 +1,5 @@
-//! `POST /tasks/{task_id}/rerun`: starts a task that has come to its end once more, as a new task with an edited input.
+//! `POST /tasks/{task_id}/rerun`: starts a task that has come to its end once more, as a new task with an edited input, from its first step or a
+//! later one.
 //!
 //! The new input is made of the stored one without what was secret in it, by a JSON merge patch (RFC 7396), or is given as a whole. It
 //! is checked, and what is secret in it is kept apart, as by a start. The request may be repeated: it starts one task only.
@@ -20,7 +21,7 @@ use axum::{
 use http_api::{AnswerBy, Cause, CommonError, Fields, Segment};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 use stepwell::{
     Client, Rerun, RerunRequest, Runtime, StartError, TaskId, Violation,
     core::{limits::MAX_CONTEXT_BYTES, state::TaskStatus},
@@ -137,11 +138,16 @@ pub(crate) async fn rerun<I: Intake, S: Store, Q: Queue, A: Runtime>(
     let mut fields = Fields::of_body(&request, body).await?;
     let edit = Edit::of(&mut fields);
     let again = fields.flag("again").unwrap_or(false);
+    let from = fields.text("from", |name| Ok::<_, Infallible>(name.to_owned()));
     let reason = reason(&mut fields);
     fields.finish()?;
     let actor = operator.actor(reason)?;
 
     let request = RerunRequest::new(&edit.text(), again);
+    let request = match from {
+        Some(from) => request.beginning_at(from),
+        None => request,
+    };
     let task = match engine.find_rerun(id, &request).await? {
         Rerun::Next(task) => task,
         Rerun::Made(new) => return Ok(made(engine, id, new).await?),

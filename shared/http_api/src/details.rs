@@ -63,6 +63,9 @@ struct StepDetails<'a> {
     /// The result's JSON, with every digit of its numbers. Its secret fields, which the workflow file names, are `***`.
     #[schemars(with = "Option<serde_json::Value>")]
     result: Option<Box<RawValue>>,
+    /// The task whose result this step of a rerun has kept. The step has not run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kept_from: Option<TaskId>,
     error: Option<&'a Failure>,
     /// When the next attempt of a step that waits is due. It may have been moved since the last attempt, or there is none yet.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -131,6 +134,7 @@ impl<'a> StepDetails<'a> {
                 .result
                 .as_deref()
                 .and_then(|result| RawValue::from_string(plan.shown_result(&step.name, result).into_owned()).ok()),
+            kept_from: step.kept_from,
             error: step.error.as_ref(),
             next_retry_at: step.next_retry_at.filter(|_| step.state == StepState::Retrying),
             duration_ms: started_at.zip(step.finished_at).map(|(start, end)| millis(start, end)),

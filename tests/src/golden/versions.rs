@@ -179,7 +179,7 @@ async fn task_that_was_rerun_and_its_rerun_are_written_and_read() {
     let (old, new) = (case.task(), super::id(cases::RERUN));
     let store = MemoryStore::default();
     let start = NewTask { correlation_id: None, id: new, ..case.start().unwrap() };
-    store.apply(&task::create_rerun(&start, old)).await.unwrap();
+    store.apply(&task::create_rerun(&start, old, &[])).await.unwrap();
     let rerun = held_to_fixture(&store, new, "v3/task-of-a-rerun", super::read);
     for (key, item) in written_as_before(&case, super::read).await.into_iter().chain(rerun) {
         harness.memory().store.put(key, item).unwrap();

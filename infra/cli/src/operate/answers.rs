@@ -107,6 +107,7 @@ pub(super) struct Step {
     pub(super) attempts: Vec<Attempt>,
     pub(super) error: Option<StepError>,
     pub(super) next_retry_at: Option<String>,
+    pub(super) kept_from: Option<String>,
 }
 
 #[derive(Deserialize)]

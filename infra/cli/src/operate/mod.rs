@@ -240,6 +240,9 @@ pub enum Command {
         /// Also if what the task has done stands or may stand, or it was cancelled: the customer of a complete checkout is charged once more
         #[arg(long)]
         again: bool,
+        /// Begin at this step, and keep the results of those before it; none of them may have a compensation
+        #[arg(long, value_name = "STEP")]
+        from: Option<String>,
         #[command(flatten)]
         why: Reason,
         #[command(flatten)]
@@ -430,10 +433,11 @@ async fn perform(root: Option<&Path>, command: &Command) -> Result<(), Failure> 
             let api = api(to).await?;
             tasks::resolve_step(&api, (task, step), &result, *attempts_checked, &why.reason, to.json).await
         }
-        Command::Rerun { task, patch, input, again, why, to } => {
+        Command::Rerun { task, patch, input, again, from, why, to } => {
             // Before anything is asked.
             let edit = tasks::given_edit(patch.as_deref(), input.as_deref())?;
-            tasks::rerun(&api(to).await?, task, edit, *again, &why.reason, to.json).await
+            let asked = tasks::RerunAsked { edit, again: *again, from: from.as_deref(), reason: &why.reason };
+            tasks::rerun(&api(to).await?, task, asked, to.json).await
         }
         Command::Ship { order, why, to } => tasks::ship(&api(to).await?, order, &why.reason, to.json).await,
         Command::Resend { order, email, why, to } => {

@@ -125,6 +125,9 @@ impl Display for Graph {
 impl Display for Step {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "  {:<20} {}", self.name, self.status)?;
+        if let Some(task) = &self.kept_from {
+            write!(f, "  the result of {task} was kept")?;
+        }
         // It may have had no attempt that would tell: its service is out.
         if self.status == "retrying" {
             if let Some(at) = &self.next_retry_at {

@@ -154,17 +154,20 @@ pub(super) fn given_edit(
     Ok(Some((name, json)))
 }
 
-pub(super) async fn rerun(
-    api: &Api,
-    task: &str,
-    edit: Option<(&str, Box<RawValue>)>,
-    again: bool,
-    reason: &str,
-    as_json: bool,
-) -> Result<(), Failure> {
+/// What is asked of a rerun.
+pub(super) struct RerunAsked<'a> {
+    pub(super) edit: Option<(&'static str, Box<RawValue>)>,
+    pub(super) again: bool,
+    /// The step at which it begins.
+    pub(super) from: Option<&'a str>,
+    pub(super) reason: &'a str,
+}
+
+pub(super) async fn rerun(api: &Api, task: &str, asked: RerunAsked<'_>, as_json: bool) -> Result<(), Failure> {
+    let RerunAsked { edit, again, from, reason } = asked;
     // As it was written, so that its numbers stay as they are.
     let edit = edit.map(|(name, json)| format!(r#""{name}": {json}, "#)).unwrap_or_default();
-    let body = format!(r#"{{{edit}"again": {again}, "reason": {}}}"#, json!(reason));
+    let body = format!(r#"{{{edit}"again": {again}, "from": {}, "reason": {}}}"#, json!(from), json!(reason));
     let answer = api.post(&["tasks", task, "rerun"], body).await?;
     if as_json {
         return print(answer.text);

@@ -72,6 +72,8 @@ pub mod attribute {
     pub const RERUN_AS: &str = "rerun_as";
     /// Of a rerun: the task that it is a rerun of.
     pub const RERUN_OF: &str = "rerun_of";
+    /// Of a step of a rerun: the task whose result it has kept.
+    pub const KEPT_FROM: &str = "kept_from";
     /// Of a task: its caller's name for what it does.
     pub const CORRELATION_ID: &str = "correlation_id";
     /// Of a task: the header with which its caller said to which trace it belongs.

@@ -46,6 +46,15 @@ pub struct NewTask<'a> {
     pub correlation_id: Option<CorrelationId>,
 }
 
+/// The result of a step of a task, which its rerun keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptResult {
+    /// The step.
+    pub step: String,
+    /// Its result, as JSON text.
+    pub result: String,
+}
+
 /// An idempotency key, and the task that was started with it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeyRecord {
@@ -380,6 +389,8 @@ pub struct StepRecord {
     pub done_deps: BTreeSet<String>,
     /// The output of the handler, as JSON text.
     pub result: Option<String>,
+    /// The task whose result this step of a rerun has kept; `None` of a step that runs.
+    pub kept_from: Option<TaskId>,
     /// The last error. A completion, a resolution and a redrive remove it.
     pub error: Option<Failure>,
     /// The audit trail: the attempts that have ended. Of many, the first and the last ones.
@@ -408,6 +419,7 @@ impl Default for StepRecord {
             finished_at: None,
             done_deps: BTreeSet::new(),
             result: None,
+            kept_from: None,
             error: None,
             attempts: Vec::new(),
             omitted_attempts: BTreeMap::new(),

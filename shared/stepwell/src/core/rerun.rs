@@ -1,15 +1,21 @@
-//! The rules of a rerun, as a pure function of the task's items and the time: nothing of the task may run any more, and what it did must not
+//! The rules of a rerun, as pure functions of the task's items and the time: nothing of the task may run any more, and what it did must not
 //! be done twice. [`reserve_rerun`](super::task::reserve_rerun) makes sure that it stays so.
+//!
+//! A rerun begins with the first steps, or [keeps the results](kept) of those before a later one. A step with a compensation is never kept: two
+//! tasks would stand on what only one of them may undo.
 
 use super::{
-    record::{RETENTION, RerunAs, StepRecord},
+    record::{KeptResult, RETENTION, RerunAs, StepRecord},
     snapshot::TaskSnapshot,
 };
 use crate::core::{
     id::TaskId,
+    limits::MAX_KEPT_BYTES,
+    plan::Plan,
     state::{End, StepState, TaskState, TaskStatus},
     timestamp::Timestamp,
 };
+use std::collections::BTreeSet;
 
 /// The reason why a task is not rerun.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +58,29 @@ pub enum NotRerun {
     /// Another request has reserved this id since the task was read.
     #[error("another request reruns it at this moment, as {}; look at that task", .0.task)]
     UnderWay(RerunAs),
+    /// The rerun is to begin at a step that the workflow does not have.
+    #[error("its workflow has no step `{0}` to begin at")]
+    NoStep(String),
+    /// The step comes before the one at which the rerun is to begin, and has no result that can be kept.
+    #[error("a rerun from `{from}` keeps the result of `{step}`, {why}; begin at that step, or at the first one")]
+    NotKept {
+        /// The step at which the rerun is to begin.
+        from: String,
+        /// The step before it.
+        step: String,
+        /// Why its result cannot be kept.
+        why: NotKept,
+    },
+    /// The results of the steps before the one at which the rerun is to begin have more bytes than one write takes.
+    #[error(
+        "the results that a rerun from `{from}` keeps have {bytes} bytes, and at most {MAX_KEPT_BYTES} are kept; begin at an earlier step"
+    )]
+    TooMuchToKeep {
+        /// The step at which the rerun is to begin.
+        from: String,
+        /// The bytes of the results.
+        bytes: usize,
+    },
     /// The task never started, so it has no input.
     #[error("it never started, so it has no input")]
     NeverStarted,
@@ -60,6 +89,73 @@ pub enum NotRerun {
         "it was kept until {0}, and what was rerun of it may be deleted, so nobody can tell any more whether it was"
     )]
     Expired(Timestamp),
+}
+
+/// The reason why a rerun cannot keep the result of a step.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotKept {
+    /// It has a compensation, now or in the old task.
+    #[error("which has a compensation, `{0}`, and what it did belongs to the task that may undo it")]
+    HasCompensation(String),
+    /// A compensation of the old task was attempted, and may have undone more than its own step.
+    #[error("and the compensation `{0}` of the old task may have undone what it did")]
+    MayBeUndone(String),
+    /// It is not done.
+    #[error("which is {0} and has none")]
+    NotDone(StepState),
+    /// The old task's version of the workflow does not have it.
+    #[error("which the workflow did not have then")]
+    New,
+    /// Its result does not fit the type that the step has now.
+    #[error("which does not fit its type any more: {0}")]
+    OtherType(String),
+}
+
+/// The steps whose results the rerun of this task keeps, if it begins at `from` and its plan is `plan`: those that are not `from` and do not
+/// wait for it, whose results stand, and which wait for such steps only. The others run. Nothing is kept of a rerun that begins at the first step.
+///
+/// # Errors
+/// There is no step `from`, or one that it waits for cannot be kept.
+pub fn kept(snapshot: &TaskSnapshot, plan: &Plan, from: &str) -> Result<Vec<KeptResult>, NotRerun> {
+    let first = plan.step(from).filter(|step| step.compensates.is_none());
+    let first = first.ok_or_else(|| NotRerun::NoStep(from.to_owned()))?;
+    let before = plan.ancestors(first);
+    let (mut kept, mut names) = (Vec::new(), BTreeSet::new());
+    for step in plan.steps() {
+        let name = step.name.as_str();
+        // A step that waits for `from`, or for one that runs, waits for one that is not kept.
+        if name == from || !step.depends_on.iter().all(|dependency| names.contains(dependency.as_str())) {
+            continue;
+        }
+        match keep(snapshot, plan, name) {
+            Ok(result) => {
+                kept.push(KeptResult { step: name.to_owned(), result: result.to_owned() });
+                names.insert(name);
+            }
+            Err(why) if before.contains(name) => {
+                return Err(NotRerun::NotKept { from: from.to_owned(), step: name.to_owned(), why });
+            }
+            Err(_) => {}
+        }
+    }
+    let bytes = kept.iter().map(|kept| kept.result.len()).sum();
+    if bytes > MAX_KEPT_BYTES {
+        return Err(NotRerun::TooMuchToKeep { from: from.to_owned(), bytes });
+    }
+    Ok(kept)
+}
+
+/// The result of a step, if it can be kept.
+fn keep<'a>(snapshot: &'a TaskSnapshot, plan: &Plan, step: &str) -> Result<&'a str, NotKept> {
+    let compensation = [plan, &snapshot.task.plan].into_iter().find_map(|plan| plan.compensation_of(step));
+    if let Some(compensation) = compensation {
+        return Err(NotKept::HasCompensation(compensation.name.clone()));
+    }
+    if let Some(undoing) = snapshot.compensations.iter().find(|undoing| undoing.may_have_had_an_effect()) {
+        return Err(NotKept::MayBeUndone(undoing.name.clone()));
+    }
+    let record = snapshot.steps.iter().find(|record| record.name == step).ok_or(NotKept::New)?;
+    record.result.as_deref().filter(|_| record.state.is_done()).ok_or(NotKept::NotDone(record.state))
 }
 
 impl NotRerun {
@@ -83,11 +179,12 @@ const fn remedy(status: TaskStatus) -> &'static str {
     }
 }
 
-/// Whether a task may be rerun, but for earlier reruns of it: `again` also if what it did stands or may stand, or nobody wants it.
+/// Whether a task may be rerun, but for earlier reruns of it: `again` also if what it did stands or may stand, or nobody wants it. The rerun begins
+/// at the step `from`, or at the first one.
 ///
 /// # Errors
 /// It may not.
-pub fn check(snapshot: &TaskSnapshot, again: bool, now: Timestamp) -> Result<(), NotRerun> {
+pub fn check(snapshot: &TaskSnapshot, again: bool, from: Option<&str>, now: Timestamp) -> Result<(), NotRerun> {
     let task = &snapshot.task;
     if task.never_starts() {
         return Err(NotRerun::NeverStarted);
@@ -114,9 +211,12 @@ pub fn check(snapshot: &TaskSnapshot, again: bool, now: Timestamp) -> Result<(),
     if let Some(step) = snapshot.failed_steps().first().filter(|_| task.state == TaskState::Completed) {
         return Err(NotRerun::MayBeRedriven(step.name.clone()));
     }
+    let kept = from.map(|from| kept(snapshot, &snapshot.task.plan, from)).transpose()?.unwrap_or_default();
     let not_undone = snapshot.compensations.iter().find(|compensation| !compensation.state.is_done());
     let is_undone = |step: &StepRecord| task.plan.compensation_of(&step.name).is_some();
-    let never_undone = snapshot.steps.iter().find(|step| step.may_have_had_an_effect() && !is_undone(step));
+    let is_kept = |step: &StepRecord| kept.iter().any(|kept| kept.step == step.name);
+    let stands = |step: &&StepRecord| step.may_have_had_an_effect() && !is_undone(step) && !is_kept(step);
+    let never_undone = snapshot.steps.iter().find(stands);
     match (not_undone, never_undone) {
         _ if again => Ok(()),
         (Some(compensation), _) => Err(NotRerun::NotUndone(compensation.name.clone())),

@@ -18,7 +18,13 @@ use super::{
     record::{STEP_RETENTION, TaskRecord},
     transition::{Change, Condition, Transition, Write},
 };
-use crate::core::{format::WRITES, hex::hex, id::TaskId, plan::SearchKeys, timestamp::Timestamp};
+use crate::core::{
+    format::WRITES,
+    hex::hex,
+    id::TaskId,
+    plan::{Plan, SearchKeys},
+    timestamp::Timestamp,
+};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::cmp::Reverse;
@@ -85,9 +91,13 @@ impl SearchValue {
 
 /// Writes the search keys that this result of a step has a value for.
 pub fn keys_of_result(task: &TaskRecord, step: &str, result: &str) -> Vec<Transition> {
-    let Some(keys) = task.plan.search_keys_of(step) else { return Vec::new() };
-    let result: Value = serde_json::from_str(result).unwrap_or_default();
-    keys.values(&result).iter().map(|value| value.put(task.id, task.created_at)).collect()
+    values_of_result(&task.plan, step, result).iter().map(|value| value.put(task.id, task.created_at)).collect()
+}
+
+/// The values in this result of a step by which its task is found.
+pub fn values_of_result(plan: &Plan, step: &str, result: &str) -> Vec<SearchValue> {
+    let Some(keys) = plan.search_keys_of(step) else { return Vec::new() };
+    keys.values(&serde_json::from_str(result).unwrap_or_default())
 }
 
 /// The task that an item leads to.

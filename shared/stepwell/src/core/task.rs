@@ -10,8 +10,8 @@ use super::{
     item::{Item, Key, attribute, set, stored, stored_text},
     parts::{is_state, lost_attempt, made, millis, rescheduled, stamp, stands_in, to_state},
     record::{
-        Action, ActionKind, Failure, KEY_RETENTION, KeyRecord, NewTask, RETENTION, Refusal, RerunAs, StepRecord,
-        TaskRecord,
+        Action, ActionKind, Failure, KEY_RETENTION, KeptResult, KeyRecord, NewTask, RETENTION, Refusal, RerunAs,
+        StepRecord, TaskRecord,
     },
     timer::unlisted,
     transition::{Answer, Applied, Change, Condition, Effect, Transition, Write},
@@ -54,10 +54,39 @@ pub fn create(task: &NewTask<'_>) -> Transition {
     Transition::of("create", creation(task, TaskState::Running, task.created_at + FIRST_INSPECTION_AFTER, []))
 }
 
-/// Creates a task as the rerun of another one, unless it exists.
-pub fn create_rerun(task: &NewTask<'_>, of: TaskId) -> Transition {
-    let more = [Change::Set(attribute::RERUN_OF, of.to_string().into())];
-    Transition::of("create", creation(task, TaskState::Running, task.created_at + FIRST_INSPECTION_AFTER, more))
+/// Creates a task as the rerun of another one, unless it exists, with the results that it [keeps](super::rerun::kept). It stands as if it had done
+/// their steps itself.
+pub fn create_rerun(task: &NewTask<'_>, of: TaskId, kept: &[KeptResult]) -> Transition {
+    let NewTask { id, plan, created_at, .. } = *task;
+    let is_kept = |name: &str| kept.iter().any(|kept| kept.step == name);
+    let arrived = |among: &[&str]| among.iter().filter(|name| is_kept(name)).map(|&name| name.to_owned()).collect();
+    let arrivals = |among: Vec<&str>| {
+        let arrived: Vec<String> = arrived(&among);
+        let is_join = among.len() > 1;
+        arrived.into_iter().filter(move |_| is_join).map(|name| Change::Include(attribute::DONE_DEPS, name))
+    };
+    let rerun_of = [Change::Set(attribute::RERUN_OF, of.to_string().into())];
+    let leaves = arrivals(plan.leaves().map(|leaf| leaf.name.as_str()).collect());
+    let listed_at = created_at + FIRST_INSPECTION_AFTER;
+    let task = creation(task, TaskState::Running, listed_at, rerun_of.into_iter().chain(leaves));
+
+    let create = |step: &str, changes: Vec<Change>| {
+        let mut item = Item::new();
+        changes.into_iter().chain(made(created_at)).for_each(|change| change.apply(&mut item));
+        Write::new(Key::Step(id, step.to_owned()), Condition::NoItem, Effect::Create(item))
+    };
+    let steps = kept.iter().map(|KeptResult { step, result }| {
+        let of = Change::Set(attribute::KEPT_FROM, of.to_string().into());
+        let result = Change::Set(attribute::RESULT, result.as_str().into());
+        create(step, vec![to_state(StepState::Complete), result, of, millis(attribute::FINISHED_AT, created_at)])
+    });
+    // One whose dependencies are all kept is sent its message at the start.
+    let waits = |step: &&StepPlan| !is_kept(&step.name) && !step.depends_on.iter().all(|name| is_kept(name));
+    let joins = plan.steps().iter().filter(waits).filter_map(|step| {
+        let arrived: Vec<_> = arrivals(step.depends_on.iter().map(String::as_str).collect()).collect();
+        (!arrived.is_empty()).then(|| create(&step.name, arrived))
+    });
+    Transition { name: "create", writes: [task].into_iter().chain(steps).chain(joins).collect() }
 }
 
 /// Makes sure that a task never starts, unless it exists: takes its place by a cancelled task without steps. A start of the

@@ -81,6 +81,11 @@ fn number(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }
 
+/// Whether the step of a rerun has not run, because its result was kept.
+const fn is_kept(step: &StepRecord) -> bool {
+    step.kept_from.is_some()
+}
+
 /// The units that parts of a task take.
 struct Taken<'a> {
     snapshot: &'a TaskSnapshot,
@@ -120,9 +125,13 @@ impl Taken<'_> {
         let task = &self.snapshot.task;
         // The task with its entries in two indexes, and its idempotency key.
         let mut write_units = self.task + 2 * ENTRY + 1 + number(found_by);
+        // What it keeps is written in one transaction with it.
+        if self.snapshot.steps.iter().any(is_kept) {
+            write_units += (IN_TRANSACTION - 1) * (self.task + 2 * ENTRY);
+        }
         let mut half_read_units = 0;
         let mut moves = |times: u64| write_units += times * (self.task + MOVE);
-        let is_done = |name: &str| self.snapshot.step(name).is_some_and(|step| step.state.is_done());
+        let is_done = |name: &str| self.snapshot.step(name).is_some_and(|step| step.state.is_done() && !is_kept(step));
         let done_leaves = |graph: &[StepPlan]| leaves(graph).filter(|leaf| is_done(&leaf.name)).count();
         // It was complete, also if it was cancelled afterwards.
         if self.snapshot.steps.iter().all(|step| self.snapshot.is_settled(step)) {
@@ -163,11 +172,15 @@ impl Taken<'_> {
         let graph = task.graph_of(&step.name);
         let depends_on = graph.iter().find(|plan| plan.name == step.name).map(|plan| plan.depends_on.as_slice());
         let depends_on = depends_on.unwrap_or_default().iter().filter_map(|name| self.snapshot.step(name));
-        let done: Vec<&StepRecord> = depends_on.filter(|step| step.state.is_done()).collect();
-        let is_join = graph.iter().any(|plan| plan.name == step.name && plan.depends_on.len() > 1);
+        let depends_on: Vec<&StepRecord> = depends_on.collect();
+        let done: Vec<&StepRecord> = depends_on.iter().copied().filter(|step| step.state.is_done()).collect();
         let unit = writes(bytes_of_step(step));
         let mut usage = Usage::default();
-        usage.write_units += if is_join { unit * number(done.len()) } else { 0 };
+        let kept = depends_on.iter().filter(|step| is_kept(step)).count();
+        // A join with all that it waits for has no arrivals; what some of it has at the start is one write.
+        let waits = depends_on.len() > 1 && kept < depends_on.len();
+        usage.write_units += if waits { unit * number(done.len() - kept) } else { 0 };
+        usage.write_units += if is_kept(step) || waits && kept > 0 { IN_TRANSACTION * unit } else { 0 };
         let attempts = u64::from(step.attempt);
         let lost = step.attempts.iter().filter(|attempt| attempt.outcome == Outcome::Lost).count();
         let lost = number(lost) + u64::from(step.omitted_attempts.get(LOST).copied().unwrap_or_default());

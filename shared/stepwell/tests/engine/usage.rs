@@ -2,7 +2,7 @@
 
 use super::*;
 use stepwell::{
-    IdempotencyKey,
+    IdempotencyKey, Rerun, RerunRequest,
     core::usage::Usage,
     permanent, retryable,
     testing::{Meter, Returns, StepFault},
@@ -89,4 +89,33 @@ async fn usage_of_a_task_that_was_ruled_out_is_that_of_one_write() {
     let counted =
         [used.units.writes(), used.units.half_reads, used.sqs_requests].map(|count| u64::try_from(count).unwrap());
     assert_eq!([usage.write_units, usage.half_read_units, usage.sqs_requests], counted);
+}
+
+/// A rerun that keeps results: a join of which one side is kept, and a leaf.
+#[tokio::test(start_paused = true)]
+async fn usage_of_a_rerun_has_the_results_that_it_keeps() {
+    let meter = Meter::default();
+    let workflow = || Workflow::from_yaml(DIAMOND).unwrap();
+    let harness = Harness::new(workflow()).with_all(Returns(r#"{"number": "17"}"#)).metered_by(&meter);
+    let client = harness.client();
+    let start = client.prepare_start(&workflow(), &json!({}), None).await.unwrap();
+    let of = client.write_start(start).await.unwrap().task_id;
+    harness.run(of).await.unwrap();
+    let request = RerunRequest::new("", true).beginning_at("left".to_owned());
+    let Rerun::Next(found) = client.find_rerun(of, &request).await.unwrap() else { panic!("it is made") };
+    let start = client.prepare_start(&workflow(), &json!({}), None).await.unwrap();
+    let actor = Actor::new("ada", "a test").unwrap();
+    let reserved = client.reserve_rerun(&found, &request, start, &actor).await.unwrap();
+    let Rerun::Next(start) = reserved else { panic!("it is made") };
+    let (before, sent) = (meter.so_far(), harness.sent().len());
+    let new = client.write_start(start).await.unwrap().task_id;
+    let usage = Usage::of(&harness.run(new).await.unwrap(), 0);
+    let after = meter.so_far();
+    let number = |count: usize| u64::try_from(count).unwrap();
+    // It has no idempotency key.
+    assert_eq!(usage.write_units, number(after.units.writes() - before.units.writes()) + 1);
+    let deliveries = after.deliveries.len() - before.deliveries.len();
+    let requests = after.sqs_requests - before.sqs_requests + deliveries + harness.sent().len() - sent;
+    assert_eq!((usage.sqs_requests, usage.invocations), (number(requests), number(deliveries + 1)));
+    assert_eq!(usage.half_read_units, number(after.units.half_reads - before.units.half_reads));
 }

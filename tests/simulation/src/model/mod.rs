@@ -54,6 +54,7 @@ pub use writes::{Change, Fence, Rule, Snapshot, Write};
 use state::{ModelMessage, WORKERS, WorkerState};
 use stateright::{Model, Property};
 use stepwell::core::state::{End, StepState, TaskState};
+use store::Items;
 
 /// An action: one call, or one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,7 +146,15 @@ impl Model for Protocol {
     type Action = ModelAction;
 
     fn init_states(&self) -> Vec<ModelState> {
-        vec![ModelState::started(self.scope.roots)]
+        let mut state = ModelState::started(self.scope.first());
+        let kept: Vec<usize> = self.scope.kept.iter().collect();
+        let items = Items { scope: &self.scope, state: &state };
+        let created = Write::Create(&kept).change(&items).filter(|_| Write::Create(&kept).is_due(&items));
+        // A scope whose task nobody may create has no states, and no check passes.
+        let Some(Change { task, items }) = created else { return Vec::new() };
+        state.task = task.unwrap_or(state.task);
+        items.into_iter().for_each(|(step, item)| state.items[step] = item);
+        vec![state]
     }
 
     fn actions(&self, state: &ModelState, actions: &mut Vec<ModelAction>) {
@@ -341,7 +350,10 @@ impl Protocol {
     }
 
     fn complete_has_effect(&self, state: &ModelState) -> bool {
-        let charged = |step: usize| state.items[step].state != StepState::Complete || state.effects[step].charged > 0;
+        let charged = |step: usize| {
+            let is_done = state.items[step].state == StepState::Complete && !self.scope.kept.has(step);
+            !is_done || state.effects[step].charged > 0
+        };
         self.scope.forward().all(charged)
     }
 

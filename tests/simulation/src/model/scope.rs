@@ -137,8 +137,8 @@ pub struct Scope {
     pub dependents: [Set; MAX_STEPS],
     /// The leaves: steps without dependents.
     pub leaves: Set,
-    /// The roots: steps without dependencies.
-    pub roots: Set,
+    /// The steps whose results the task has kept: it is a rerun.
+    pub kept: Set,
     /// The optional steps and compensations. Each is a leaf of its graph.
     pub optional: Set,
     /// Whether each step has a compensation that starts when the task fails (`compensate: on_error`).
@@ -195,7 +195,7 @@ impl Scope {
             depends_on: [Set::default(); MAX_STEPS],
             dependents: [Set::default(); MAX_STEPS],
             leaves: plan.leaves().map(|step| number(&step.name)).collect(),
-            roots: plan.roots().map(|step| number(&step.name)).collect(),
+            kept: Set::default(),
             optional: Set::default(),
             compensated: false,
             waits_for: [Set::default(); MAX_STEPS],
@@ -225,6 +225,16 @@ impl Scope {
             self.waits_for[self.forward + step] = after(step).iter().map(|other| self.forward + other).collect();
         }
         Self { compensated: true, ..self }
+    }
+
+    /// As a rerun that keeps the results of these steps.
+    pub fn keeping(self, kept: &[usize]) -> Self {
+        Self { kept: kept.iter().copied().collect(), ..self }
+    }
+
+    /// The steps with which the task starts.
+    pub fn first(&self) -> Set {
+        self.forward().filter(|step| !self.kept.has(*step) && self.kept.contains(self.depends_on[*step])).collect()
     }
 
     /// With this leaf optional.
@@ -373,6 +383,10 @@ pub fn small_scopes() -> Vec<Scope> {
         Scope::diamond("diamond: failures, redrive, cancel, no watchdog", OPERATORS).without_watchdog(),
         Scope::diamond("diamond: lost messages", LOST),
         Scope::diamond("diamond: duplicates, no watchdog", DUPLICATES).without_watchdog(),
+        Scope::diamond("diamond, a rerun from one branch: lost messages, failures, redrive", failing(LOST))
+            .keeping(&[0, 1]),
+        Scope::fork("fork, a rerun from one leaf: crashes, lost messages", Faults { lost_messages: true, ..CRASHES })
+            .keeping(&[0, 1]),
     ]
 }
 

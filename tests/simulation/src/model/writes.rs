@@ -136,8 +136,8 @@ pub enum Fence {
 /// A write: one atomic change of some items. It names steps by their numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Write<'a> {
-    /// A client creates a task.
-    Create,
+    /// A client creates a task: one that keeps the results of these steps, if it is a rerun.
+    Create(&'a [usize]),
     /// A client writes an idempotency key.
     ReserveKey {
         /// Whether the key exists already.
@@ -345,6 +345,22 @@ impl<B: Bits> Change<B> {
     }
 }
 
+/// A new task in which these steps are done. They have arrived where others are waited for as well.
+fn created<S: Snapshot>(before: &S, kept: &Set<S::Bits>) -> Change<S::Bits> {
+    let arrived = |among: Set<S::Bits>| {
+        let is_join = among.iter().count() > 1;
+        among.iter().filter(|step| is_join && kept.has(*step)).collect::<Set<_>>()
+    };
+    let done = ModelItem { state: StepState::Complete, attempted: true, results: 1, ..ModelItem::default() };
+    let waits = |step: &usize| !kept.has(*step) && !kept.contains(before.depends_on(*step));
+    let joins = before.forward_steps().filter(waits);
+    let joins =
+        joins.map(|step| (step, ModelItem { arrived: arrived(before.depends_on(step)), ..ModelItem::default() }));
+    let items = kept.iter().map(|step| (step, done)).chain(joins.filter(|(_, item)| !item.arrived.is_empty()));
+    let task = ModelTask { arrived: arrived(before.leaves()), ..ModelTask::started() };
+    Change { task: Some(task), items: items.collect() }
+}
+
 impl Write<'_> {
     /// Whether the write's own condition holds. Otherwise the store refuses the write, and nothing changes.
     pub fn takes_effect(&self, before: &impl Snapshot) -> bool {
@@ -361,7 +377,7 @@ impl Write<'_> {
         let is_led_by =
             |step: usize, fence: Fence| fence == Fence::Current && before.item(step).state == StepState::InProgress;
         match *self {
-            Self::Create | Self::RuleOut => before.task().is_none(),
+            Self::Create(_) | Self::RuleOut => before.task().is_none(),
             Self::ReserveKey { is_taken } | Self::PutSearchKey { is_taken } => !is_taken,
             Self::OpenBreaker { is_open } => !is_open,
             Self::ClaimProbe { is_open } | Self::CloseBreaker { is_open } => is_open,
@@ -429,8 +445,13 @@ impl Write<'_> {
     pub fn is_due(&self, before: &impl Snapshot) -> bool {
         let task = before.task();
         match *self {
-            Self::Create
-            | Self::RuleOut
+            // Two tasks never stand on what one of them may undo, and something is left to run.
+            Self::Create(kept) => {
+                let kept: Set<_> = kept.iter().copied().collect();
+                let whole = |step: usize| kept.contains(before.depends_on(step)) && !before.compensated().has(step);
+                kept.iter().all(whole) && before.forward_steps().any(|step| !kept.has(step))
+            }
+            Self::RuleOut
             | Self::ReserveKey { .. }
             | Self::PutSearchKey { .. }
             | Self::OpenBreaker { .. }
@@ -528,7 +549,7 @@ impl Write<'_> {
             Some(ModelTask { state: task.state.on(event)?, ..task })
         };
         Some(match *self {
-            Self::Create => Change::of_task(ModelTask::started()),
+            Self::Create(kept) => created(before, &kept.iter().copied().collect()),
             Self::ReserveKey { .. }
             | Self::PutSearchKey { .. }
             | Self::OpenBreaker { .. }

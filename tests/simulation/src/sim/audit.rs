@@ -205,6 +205,7 @@ impl Audit {
         self.only_what_is_done(task, None, after.done_deps.difference(&before.done_deps));
         let legal = match event {
             Some(event) => before.state.on(event) == Some(after.state),
+            None if after.kept_from.is_some() => before.state == StepState::Pending && before.attempt == 0,
             None => before.state == after.state,
         };
         let claims = u32::from(event == Some(StepEvent::Claim));

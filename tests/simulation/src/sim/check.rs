@@ -332,6 +332,12 @@ impl FinalState<'_> {
     /// The outside effects agree with the step's state, and all dependents were given the result of one attempt.
     fn effect(&self, step: &StepRecord) -> Result<(), String> {
         let effects_of = self.simulation.ledger.effects_of(self.task.id, &step.name);
+        if let Some(of) = step.kept_from {
+            let kept = self.simulation.table.step(of, &step.name).result;
+            expect((step.attempt, effects_of.keys.len()), (0, 0), "its attempts and effects")?;
+            expect(&step.result, &kept, "the result that it has kept")?;
+            return expect(self.task.plan.compensation_of(&step.name).is_some(), false, "whether it may be undone");
+        }
         let expected = match step.state {
             StepState::Complete => 1..=1,
             _ if step.attempt > 0 => 0..=1,

@@ -402,9 +402,16 @@ impl Plan {
         self.compensations.iter().find(|compensation| compensation.compensates.as_deref() == Some(step))
     }
 
-    /// The steps without dependencies. A task starts with them.
+    /// The steps without dependencies. A task starts with them, unless it keeps results.
     pub fn roots(&self) -> impl Iterator<Item = &StepPlan> {
-        self.steps.iter().filter(|step| step.depends_on.is_empty())
+        self.first_steps(|_| false)
+    }
+
+    /// The steps that a task starts with of which some are done already: those that are not, and wait for such ones only.
+    pub fn first_steps(&self, is_done: impl Fn(&str) -> bool) -> impl Iterator<Item = &StepPlan> {
+        self.steps
+            .iter()
+            .filter(move |step| !is_done(&step.name) && step.depends_on.iter().all(|dependency| is_done(dependency)))
     }
 
     /// The steps that depend directly on `name`.

@@ -28,7 +28,7 @@ use crate::{
         limits::MAX_CONTEXT_BYTES,
         message::Outgoing,
         plan::{Plan, StepPlan},
-        record::{ActionKind, KeyRecord, NewTask},
+        record::{ActionKind, KeptResult, KeyRecord, NewTask},
         search::SearchValue,
         settlement::{Due, Settlement},
         snapshot::TaskSnapshot,
@@ -83,9 +83,16 @@ pub struct PendingStart {
     started_by: Option<NewerFormat>,
     /// Whether an earlier request with the same idempotency key has written the task.
     is_written: bool,
-    /// The task that it is a rerun of.
-    rerun_of: Option<TaskId>,
+    rerun_of: Option<RerunOf>,
     correlation_id: Option<CorrelationId>,
+}
+
+/// What a rerun has of another task.
+#[derive(Clone, Debug)]
+struct RerunOf {
+    task: TaskId,
+    /// The results of that task with which it begins.
+    kept: Vec<KeptResult>,
 }
 
 impl PendingStart {
@@ -306,7 +313,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         self.snapshot(id).await
     }
 
-    /// The second half of [`start`](Self::start): writes the task and sends a message to each root. If a caller drops this
+    /// The second half of [`start`](Self::start): writes the task and sends a message to each of its first steps. If a caller drops this
     /// future, it is not known whether the task was written.
     ///
     /// # Errors
@@ -331,8 +338,12 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             return Ok(Started { task_id, already_there: true, messages_sent: false });
         }
         let new = NewTask { correlation_id, id: task_id, workflow, context: &context, plan: &plan, created_at };
-        let create = rerun_of.map_or_else(|| task::create(&new), |of| task::create_rerun(&new, of));
-        let settlement = Settlement::of(create).then(wake(task_id, &workflow_name, plan.roots()));
+        let (create, kept) = match rerun_of {
+            Some(of) => (task::create_rerun(&new, of.task, &of.kept), of.kept),
+            None => (task::create(&new), Vec::new()),
+        };
+        let first = plan.first_steps(|name| kept.iter().any(|kept| kept.step == name));
+        let settlement = Settlement::of(create).then(wake(task_id, &workflow_name, first));
         // A task that is known to be there is found by its values already. To put them again could fail, and say of a task that runs that nothing
         // was written.
         let found_by = found_by.iter().filter(|_| !is_written).map(|value| value.put(task_id, created_at)).collect();
@@ -352,7 +363,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             }
             Ok(None) => match self.engine.snapshot(task_id).await {
                 Ok(Some(there)) if there.task.never_starts() => return Err(StartError::RuledOut { task_id }),
-                Ok(Some(there)) => (self.wake_untouched_roots(&there).await, true),
+                Ok(Some(there)) => (self.wake_untouched(&there).await, true),
                 Ok(None) => (Ok(()), true),
                 Err(error) => (Err(error), true),
             },
@@ -392,13 +403,14 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         self.engine.changed(id)
     }
 
-    /// Sends messages to the roots that are still pending, because the start that wrote this task may have broken off before
-    /// its sends. A root that a worker has claimed has had its message.
-    async fn wake_untouched_roots(&self, snapshot: &TaskSnapshot) -> Result<(), EngineError> {
+    /// Sends messages to the first steps that are still pending, because the start that wrote this task may have broken off before
+    /// its sends. A step that a worker has claimed has had its message.
+    async fn wake_untouched(&self, snapshot: &TaskSnapshot) -> Result<(), EngineError> {
         let task = &snapshot.task;
+        let is_kept = |name: &str| snapshot.step(name).is_some_and(|record| record.kept_from.is_some());
         let untouched =
             |step: &&StepPlan| snapshot.step(&step.name).is_none_or(|record| record.state == StepState::Pending);
-        let then = wake(task.id, task.workflow_name(), task.plan.roots().filter(untouched));
+        let then = wake(task.id, task.workflow_name(), task.plan.first_steps(is_kept).filter(untouched));
         self.engine.follow_up(task, then.map(Into::into).collect()).await.map(drop)
     }
 }

@@ -11,16 +11,19 @@
 //! same things away under the id. Any other request [rules that id out](Client::rule_out), so that a start of it which is only late is refused,
 //! and reserves an id of its own. So the input of one request, and what it has put away, is never mixed with that of another.
 
-use super::{ActionError, Actor, Client, PendingStart};
+use super::{ActionError, Actor, Client, PendingStart, RerunOf};
 use crate::{
     core::{
         hex::hex,
         id::TaskId,
-        record::{Action, ActionKind, RerunAs, TaskRecord},
-        rerun::{NotRerun, check},
+        plan::Plan,
+        record::{Action, ActionKind, KeptResult, RerunAs, TaskRecord},
+        rerun::{self, NotKept, NotRerun, check},
+        search::values_of_result,
         settlement::Settlement,
         snapshot::TaskSnapshot,
         task,
+        workflow::Violation,
     },
     ports::{Queue, Runtime, Store, TableError},
 };
@@ -29,19 +32,27 @@ use sha2::{Digest, Sha256};
 /// How many reruns of reruns are followed to name the last one. Whoever reruns that one is told of the next.
 const MAX_CHAIN: usize = 20;
 
-/// A request to rerun a task. It may be repeated, and starts one task only. Whoever asks for the same makes the same request: what an operator is
+/// A request to rerun a task, from its first step or a later one. It may be repeated, and starts one task only. Whoever asks for the same makes the same request: what an operator is
 /// called may change between two requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RerunRequest {
     hash: String,
     again: bool,
+    from: Option<String>,
 }
 
 impl RerunRequest {
     /// The request with this text, which tells what the new input is. With `again` a task may be rerun whose effects stand, or may stand.
     pub fn new(text: &str, again: bool) -> Self {
         let hash = Sha256::new_with_prefix([again.into()]).chain_update(text);
-        Self { hash: hex(hash.finalize()), again }
+        Self { hash: hex(hash.finalize()), again, from: None }
+    }
+
+    /// The request whose rerun begins at this step, and [keeps the results](rerun::kept) of those before it.
+    #[must_use]
+    pub fn beginning_at(self, from: String) -> Self {
+        let hash = Sha256::new_with_prefix(self.hash).chain_update(&from);
+        Self { hash: hex(hash.finalize()), from: Some(from), ..self }
     }
 }
 
@@ -79,7 +90,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
                 Standing::NotYet | Standing::Never => {}
             }
         }
-        check(&snapshot, request.again, self.now()).map_err(ActionError::NotRerun)?;
+        check(&snapshot, request.again, request.from.as_deref(), self.now()).map_err(ActionError::NotRerun)?;
         Ok(Rerun::Next(snapshot.task))
     }
 
@@ -96,7 +107,12 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         start: PendingStart,
         actor: &Actor,
     ) -> Result<Rerun<PendingStart>, ActionError> {
-        let started_as = |task_id| Rerun::Next(PendingStart { task_id, rerun_of: Some(of.id), ..start.clone() });
+        let kept = self.kept(of.id, request, &start.plan).await?;
+        let mut start = start;
+        let found_by = kept.iter().flat_map(|kept| values_of_result(&start.plan, &kept.step, &kept.result));
+        start.found_by.extend(found_by);
+        start.rerun_of = Some(RerunOf { task: of.id, kept });
+        let started_as = |task_id| Rerun::Next(PendingStart { task_id, ..start.clone() });
         if let Some(before) = &of.rerun_as {
             match self.standing(before.task).await? {
                 Standing::Started if before.request_hash == request.hash => return Ok(Rerun::Made(before.task)),
@@ -138,9 +154,24 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         }
     }
 
+    /// The results that a rerun with this plan keeps. They do not change any more: each step of the task is done, or closed for good.
+    async fn kept(&self, of: TaskId, request: &RerunRequest, plan: &Plan) -> Result<Vec<KeptResult>, ActionError> {
+        let Some(from) = &request.from else { return Ok(Vec::new()) };
+        let snapshot = self.engine.snapshot(of).await?.ok_or(ActionError::NotFound(of))?;
+        let kept = rerun::kept(&snapshot, plan, from).map_err(ActionError::NotRerun)?;
+        for KeptResult { step, result } in &kept {
+            let checked = self.result_types.check(snapshot.task.workflow_name(), step, result);
+            checked.map_err(|Violation { path, message }| {
+                let why = NotKept::OtherType(format!("{path}: {message}"));
+                ActionError::NotRerun(NotRerun::NotKept { from: from.clone(), step: step.clone(), why })
+            })?;
+        }
+        Ok(kept)
+    }
+
     /// Checks that the task may be rerun, and that its audit trail can say so.
     fn check_room(&self, snapshot: &TaskSnapshot, request: &RerunRequest) -> Result<(), ActionError> {
-        check(snapshot, request.again, self.now()).map_err(ActionError::NotRerun)?;
+        check(snapshot, request.again, request.from.as_deref(), self.now()).map_err(ActionError::NotRerun)?;
         if snapshot.task.has_room_for_redrive() { Ok(()) } else { Err(ActionError::TrailFull) }
     }
 

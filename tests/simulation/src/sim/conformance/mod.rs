@@ -83,6 +83,8 @@ pub(super) struct Made {
     steps: Vec<StepWritten>,
     /// The numbers of the written steps.
     numbers: Vec<usize>,
+    /// Those of them that are done.
+    kept: Vec<usize>,
 }
 
 impl Conformance {
@@ -156,6 +158,8 @@ impl Conformance {
         let mut nothing = Projection::default();
         let before = made.of.and_then(|task| tasks.get_mut(&task)).unwrap_or(&mut nothing);
         made.numbers = made.steps.iter().map(|step| step.step).collect();
+        let done = made.steps.iter().filter(|step| step.item(None).state.is_done());
+        made.kept = done.map(|step| step.step).collect();
         let judged = match rule_of(name, &made) {
             Some(rule) => self.rules.judge(rule, before, &made),
             None => Err("it has no rule of this name".to_owned()),
@@ -335,7 +339,7 @@ impl Made {
         let fenced = step.map(|step| (step.step, step.fence));
         let task = self.task.as_ref();
         Some(match rule {
-            Rule::Create => Write::Create,
+            Rule::Create => Write::Create(&self.kept),
             Rule::RuleOut => Write::RuleOut,
             Rule::ReserveRerun => Write::ReserveRerun,
             Rule::ReserveKey => Write::ReserveKey { is_taken: self.key? },

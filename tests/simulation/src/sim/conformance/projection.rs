@@ -160,8 +160,6 @@ pub(super) struct TaskWritten {
     pub(super) order: Vec<(usize, Vec<usize>)>,
     /// The steps and compensations that the task lists as failed.
     failed: Set<Bits>,
-    /// The plan of a new task.
-    graph: Option<ProjectedPlan>,
 }
 
 /// A step's item after a write.
@@ -197,13 +195,16 @@ impl StepWritten {
 impl Projection {
     /// Projects a write of the task's item and its place in the index.
     pub(super) fn task_written(
-        &self,
+        &mut self,
         task: &TaskRecord,
         before: &item::Item,
         after: &item::Item,
     ) -> Result<TaskWritten, String> {
-        let new = self.task.is_none().then(|| ProjectedPlan::of(&task.plan));
-        let graph = new.as_ref().unwrap_or(&self.graph);
+        // The steps that are written together with a new task are numbered as its plan does.
+        if self.task.is_none() {
+            self.graph = ProjectedPlan::of(&task.plan);
+        }
+        let graph = &self.graph;
         let numbers = |names: &mut dyn Iterator<Item = &String>| {
             let number =
                 |name: &String| graph.numbers.get(name).copied().ok_or(format!("its plan has no step `{name}`"));
@@ -234,7 +235,6 @@ impl Projection {
             has_moved: moved(attribute::STATUS_SHARD) || moved(attribute::LISTED_AT),
             order: task.compensations.iter().flatten().map(node).collect::<Result<_, _>>()?,
             failed: numbers(&mut task.failed_steps.iter())?.into_iter().collect(),
-            graph: new,
         })
     }
 
@@ -300,9 +300,8 @@ impl Projection {
             }
             self.steps[written.step] = written.entry;
         }
-        let Some(TaskWritten { task, deadline_from, order, failed, graph, .. }) = task else { return Ok(()) };
+        let Some(TaskWritten { task, deadline_from, order, failed, .. }) = task else { return Ok(()) };
         (self.task, self.deadline_from, self.order) = (Some(task), Some(deadline_from), order);
-        self.graph = graph.unwrap_or_else(|| std::mem::take(&mut self.graph));
         self.check_failed(&task, failed)
     }
 

@@ -478,3 +478,127 @@ async fn task_that_never_started_or_has_expired_is_not_rerun() {
     let expired = harness.client().find_rerun(task, &request).await.unwrap_err();
     assert!(matches!(expired, ActionError::NotRerun(NotRerun::Expired(_))), "{expired}");
 }
+
+// ---- From a later step
+
+/// A root with a compensation beside a diamond without: `s0`, and `s1` before `s2` and `s3`, which join in `s4`. `s5` is a leaf after `s1`.
+const BESIDE: &[&[usize]] = &[&[], &[], &[1], &[1], &[2, 3], &[1]];
+
+/// A task of that graph that is complete.
+async fn complete_beside() -> (Harness, TaskId) {
+    let harness = graph(BESIDE, &[0], "");
+    let task = harness.begin().await;
+    harness.run(task).await.unwrap();
+    assert_eq!(harness.state(task), TaskState::Completed);
+    (harness, task)
+}
+
+/// The start of the rerun of this task from a step, with this plan.
+async fn prepared_from(harness: &Harness, of: TaskId, step: &str, now: &Workflow) -> Result<PendingStart, ActionError> {
+    let client = harness.client();
+    let request = RerunRequest::new("", true).beginning_at(step.to_owned());
+    let Rerun::Next(found) = client.find_rerun(of, &request).await? else { panic!("it is made") };
+    let start = client.prepare_start(now, &json!({ "input": 7 }), None).await.unwrap();
+    match client.reserve_rerun(&found, &request, start, &actor()).await? {
+        Rerun::Next(start) => Ok(start),
+        Rerun::Made(task) => panic!("{task} was made before"),
+    }
+}
+
+fn beside() -> Workflow {
+    workflow(BESIDE, &[0], "")
+}
+
+/// What has not run: its results are those of the old task.
+fn kept(harness: &Harness, task: TaskId) -> Vec<String> {
+    let names = (0..BESIDE.len()).map(|step| format!("s{step}"));
+    names.filter(|name| harness.step(task, name).kept_from.is_some()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn rerun_from_a_step_keeps_what_stands_before_and_beside_it_and_runs_the_rest() {
+    let (harness, of) = complete_beside().await;
+    let start = prepared_from(&harness, of, "s2", &beside()).await.unwrap();
+    let new = harness.client().write_start(start).await.unwrap().task_id;
+    let snapshot = harness.run(new).await.unwrap();
+    assert_eq!(snapshot.task.state, TaskState::Completed);
+    assert_eq!(kept(&harness, new), ["s1", "s3", "s5"], "not s0, which has a compensation");
+    for (step, old) in snapshot.steps.iter().zip(&harness.client().snapshot(of).await.unwrap().unwrap().steps) {
+        let is_kept = step.kept_from == Some(of);
+        assert_eq!((step.attempt, step.attempts.len()), if is_kept { (0, 0) } else { (1, 1) }, "{step:?}");
+        assert!(!is_kept || step.result == old.result, "{step:?}");
+    }
+    harness.client().cancel(new, &actor()).await.unwrap();
+    let undone = harness.run(new).await.unwrap();
+    assert_eq!(undone.compensations.len(), 1, "of s0, which has run: {undone:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_of_a_rerun_from_a_step_that_were_lost_are_sent_again() {
+    let (harness, of) = complete_beside().await;
+    let start = prepared_from(&harness, of, "s4", &beside()).await.unwrap();
+    let first = harness.client().write_start(start.clone()).await.unwrap();
+    harness.lose_messages();
+    // By the same start, once more.
+    let again = harness.client().write_start(start).await.unwrap();
+    assert_eq!((again.task_id, again.already_there), (first.task_id, true));
+    let sent = harness.sent().len();
+    harness.lose_messages();
+    // And by the watchdog.
+    let snapshot = harness.run(first.task_id).await.unwrap();
+    assert_eq!(snapshot.task.state, TaskState::Completed);
+    assert_eq!(kept(&harness, first.task_id), ["s1", "s2", "s3", "s5"]);
+    assert!(harness.sent().len() > sent, "the watchdog sent them");
+}
+
+#[tokio::test(start_paused = true)]
+async fn rerun_from_a_step_is_refused_where_what_it_would_keep_may_not_stand() {
+    let (harness, of) = complete_beside().await;
+    let refused =
+        async |step: &str, now: &Workflow| prepared_from(&harness, of, step, now).await.unwrap_err().to_string();
+    assert_eq!(refused("s9", &beside()).await, "cannot rerun task: its workflow has no step `s9` to begin at");
+    // A version whose second root has a compensation.
+    assert_eq!(
+        refused("s2", &workflow(BESIDE, &[0, 1], "")).await,
+        "cannot rerun task: a rerun from `s2` keeps the result of `s1`, which has a compensation, `u1`, and what it did belongs to the task \
+         that may undo it; begin at that step, or at the first one"
+    );
+    // One with a step that the old task did not have.
+    let longer: &[&[usize]] = &[&[], &[], &[1], &[1], &[2, 3], &[1], &[5], &[6]];
+    assert_eq!(
+        refused("s7", &workflow(longer, &[0], "")).await,
+        "cannot rerun task: its workflow has no step `s7` to begin at",
+        "the old task decides first"
+    );
+
+    let harness = graph(BESIDE, &[0], "");
+    harness.fail("s4", [no()]);
+    let failed = harness.begin().await;
+    harness.run(failed).await.unwrap();
+    let why = prepared_from(&harness, failed, "s2", &beside()).await.unwrap_err().to_string();
+    assert!(why.contains("and the compensation `u0` of the old task may have undone what it did"), "{why}");
+}
+
+/// What is kept is not done twice, so nobody has to want that.
+#[tokio::test(start_paused = true)]
+async fn step_that_is_kept_is_no_reason_to_ask_whether_it_is_wanted_again() {
+    let harness = graph(&[&[], &[0]], &[], "");
+    harness.fail("s1", [no()]);
+    let of = harness.begin().await;
+    harness.run(of).await.unwrap();
+    harness.client().compensate(of, &actor()).await.unwrap();
+    harness.run(of).await.unwrap();
+    let found = async |request: RerunRequest| harness.client().find_rerun(of, &request).await;
+    let whole = found(RerunRequest::new("", false)).await.unwrap_err().to_string();
+    assert!(whole.contains("its step `s0` was attempted and has no compensation"), "{whole}");
+    let from = found(RerunRequest::new("", false).beginning_at("s1".to_owned())).await.unwrap_err().to_string();
+    assert!(from.contains("its step `s1` was attempted and has no compensation"), "{from}");
+}
+
+#[test]
+fn request_from_another_step_is_another_request() {
+    let from = |step: &str| RerunRequest::new("text", true).beginning_at(step.to_owned());
+    assert_eq!(from("s1"), from("s1"));
+    assert_ne!(from("s1"), from("s2"));
+    assert_ne!(from("s1"), RerunRequest::new("text", true));
+}
