@@ -39,6 +39,7 @@ def main(folder, stack, audience):
     tokens = {
         "operator": (claims, key),
         "reader": (claims | {"sub": "bob", "aud": audience, "scope": f"{stack}/tasks.read"}, key),
+        "revealer": (claims | {"sub": "cy", "scope": "tasks.reveal"}, key),
         "no_scope": (claims | {"sub": "eve", "scope": "openid email"}, key),
         "other_audience": (claims | {"aud": "stepwell-other"}, key),
         "other_issuer": (claims | {"iss": "http://127.0.0.1:1"}, key),

@@ -105,6 +105,13 @@ expect "and the task" 0 '"actions":[]' tasks reader show "$task" --json
 expect "and changes nothing" 4 "the scope tasks.write" tasks reader cancel "$task" --reason test
 expect "nor does it count tasks in order to change them" 4 "(403)" tasks reader redrive --status error --reason test
 
+# reveal TOKEN: asks for the input of the task.
+reveal() { curl -fsS -X POST "$url/tasks/$task/reveal" -H "Authorization: Bearer $(<"$folder/$1")"; }
+expect "nor does it show the input" 22 403 reveal reader
+expect "which an operator's token does not either" 22 403 reveal operator
+expect "but one with a scope of its own does" 0 '"hidden":["/payment_info/token"]' reveal revealer
+expect "and that opens nothing else" 4 "(403)" tasks revealer show "$task"
+
 expect "an operator's token opens the list" 0 "$task" tasks operator list
 expect "and the task, to which nothing was done yet" 0 '"actions":[]' tasks operator show "$task" --json
 expect "and lets the operator act" 0 "$task is compensating now" tasks operator cancel "$task" --reason "a test"

@@ -565,6 +565,36 @@ test("a broken page leaves the others whole", async () => {
   await page.context().close();
 });
 
+test("the input of a task is shown when it is asked for, and gone with the page", async () => {
+  const id = await declinedCard();
+  const page = await open({});
+  const asked = [];
+  page.on("request", (request) => request.url().endsWith("/reveal") && asked.push(request.method()));
+  await show(page, `/console/tasks/${id}`);
+  const button = page.getByRole("button", { name: "Show the input" });
+  await button.waitFor();
+  assert.deepEqual(asked, [], "nobody has asked");
+  await page.route("**/reveal", (route) => route.fulfill({ status: 403, json: { message: "Forbidden" } }));
+  await button.click();
+  await page.getByText("You may not see inputs.").waitFor();
+  await page.unroute("**/reveal");
+  await button.click();
+  const input = page.getByLabel("Input", { exact: true });
+  await input.getByText("test@example.com").waitFor();
+  assert.ok(!(await input.textContent()).includes("test_declined"), "the card is hidden");
+  await page.getByText("Not shown, because the workflow file says so: /payment_info/token.").waitFor();
+  await accessible(page, "a revealed input");
+  await page.getByRole("link", { name: "Tasks", exact: true }).click();
+  await input.waitFor({ state: "detached" });
+  await page.goBack();
+  await button.waitFor();
+  assert.equal(await input.count(), 0);
+  const kept = await page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }]));
+  assert.ok(!kept.includes("test@example.com"), kept);
+  assert.deepEqual(asked, ["POST", "POST"]);
+  await page.context().close();
+});
+
 test("who may only look sees no button of an action", async () => {
   const id = await declinedCard();
   const page = await open({});

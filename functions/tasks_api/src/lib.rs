@@ -23,6 +23,7 @@ mod pause;
 mod paused;
 mod rerun;
 mod resend;
+mod reveal;
 mod ship;
 mod show;
 #[cfg(test)]
@@ -31,6 +32,7 @@ mod workflows;
 
 pub use handlers::result_types;
 pub use intake::{Intake, ShopIntake};
+pub use rerun::merge_patch;
 
 use act::OperatorAction;
 use axum::{
@@ -91,6 +93,7 @@ where
         .route("/tasks/{task_id}", get(show::show::<S, Q, A>))
         .route("/tasks/{task_id}/events", get(events::events::<S, Q, A>))
         .route("/tasks/{task_id}/graph", get(show::graph::<S, Q, A>))
+        .route("/tasks/{task_id}/reveal", post(reveal::reveal::<S, Q, A>))
         .route("/tasks/{task_id}/redrive", act::to_task(OperatorAction::Redrive))
         .route("/tasks/{task_id}/run-now", act::to_task(OperatorAction::RunNow))
         // The old name. Version 0.3 removes it.

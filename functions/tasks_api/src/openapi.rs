@@ -11,6 +11,7 @@ use crate::{
     pause::StepStanding,
     rerun::Rerunning,
     resend::Resent,
+    reveal::Revealed,
     ship::Shipped,
     show::TaskView,
     workflows::WorkflowList,
@@ -238,7 +239,7 @@ fn tasks(document: &mut Document) {
     let step = json!({"task_id": "$response.body#/task_id", "step": "$response.body#/steps/0/name"});
     let order = json!({"order_id": "$response.body#/task_id"});
     let show = document
-        .operation(("get", "/tasks/{task_id}"), "showTask", "tasks", "Shows a whole task, without its context.")
+        .operation(("get", "/tasks/{task_id}"), "showTask", "tasks", "Shows a whole task, without its input.")
         .answers::<TaskView<'_>>(200, "The task.")
         .link(200, "resolveStep", step)
         .link(200, "shipOrder", order.clone())
@@ -248,6 +249,7 @@ fn tasks(document: &mut Document) {
         "showTaskGraph",
         "followTask",
         "redriveTask",
+        "revealTask",
         "runTaskNow",
         "retryTask",
         "cancelTask",
@@ -286,6 +288,20 @@ fn tasks(document: &mut Document) {
         .refused(404)
         .refused(422);
 
+    document
+        .operation(
+            ("post", "/tasks/{task_id}/reveal"),
+            "revealTask",
+            "tasks",
+            "Shows what a task was started with, which may have personal data.",
+        )
+        .description(
+            "It changes nothing. Each look is logged with the operator's name. What the workflow file declares as secret is not shown. On a \
+             stack it needs the scope `tasks.reveal`, or the right on its own route.",
+        )
+        .answers::<Revealed>(200, "The input.")
+        .refused(404)
+        .refused(409);
     action(document, "redrive", "redriveTask", "Gives the failed steps a fresh set of attempts.");
     action(document, "run-now", "runTaskNow", "Makes the attempts at once that wait for their time.");
     action(document, "retry", "retryTask", "Does what `redrive` does: its old name, until version 0.3.");

@@ -92,7 +92,7 @@ impl Edit {
             Self::Nothing => stored()?,
             Self::Patch(patch) => {
                 let mut input = stored()?;
-                merge(&mut input, patch);
+                merge_patch(&mut input, patch);
                 input
             }
             Self::Whole(whole) => whole,
@@ -102,7 +102,7 @@ impl Edit {
 
 /// Applies a JSON merge patch: an object changes the fields that it names and removes those that it gives as `null`; anything else takes
 /// the place of what was there (RFC 7396).
-fn merge(target: &mut Value, patch: Value) {
+pub fn merge_patch(target: &mut Value, patch: Value) {
     let Value::Object(patch) = patch else {
         *target = patch;
         return;
@@ -114,7 +114,7 @@ fn merge(target: &mut Value, patch: Value) {
     for (name, value) in patch {
         match value {
             Value::Null => drop(fields.remove(&name)),
-            value => merge(fields.entry(name).or_insert(Value::Null), value),
+            value => merge_patch(fields.entry(name).or_insert(Value::Null), value),
         }
     }
 }
@@ -234,7 +234,7 @@ mod tests {
     #[test_case(json!([1, 2]), json!({"a": "b", "c": null}), json!({"a": "b"}))]
     #[test_case(json!({}), json!({"a": {"bb": {"ccc": null}}}), json!({"a": {"bb": {}}}))]
     fn merge_patch_changes_what_it_names(mut target: Value, patch: Value, expected: Value) {
-        merge(&mut target, patch);
+        merge_patch(&mut target, patch);
         assert_eq!(target, expected);
     }
 }

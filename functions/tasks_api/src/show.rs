@@ -1,4 +1,4 @@
-//! `GET /tasks/{task_id}`: shows a whole task, without its context. `GET /tasks/{task_id}/graph`: its steps and compensations as a graph.
+//! `GET /tasks/{task_id}`: shows a whole task, without its input. `GET /tasks/{task_id}/graph`: its steps and compensations as a graph.
 
 use crate::{
     Engine,

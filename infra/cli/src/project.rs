@@ -6,10 +6,11 @@ use crate::{
     settings::{self, SETTINGS, Settings},
 };
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
 };
 use stepwell::{Workflow, core::plan::StepPlan};
+use tokio::process::Command;
 
 /// A repository, its settings, and the workflows that these name.
 #[derive(Debug)]
@@ -96,6 +97,17 @@ pub fn root(said: Option<&Path>, start: &Path) -> Result<PathBuf, Finding> {
         let problem = format!("is neither in {} nor in a folder above it", start.display());
         Finding::new(SETTINGS, problem, "Run this inside the repository, or say where it is: --root FOLDER")
     })
+}
+
+/// The program of one machine, and the package that it is in.
+pub(crate) const PROGRAM: &str = "checkout_local";
+
+/// The cargo of this repository.
+pub(crate) fn cargo(root: &Path) -> Command {
+    // Cargo names itself to what it runs.
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root).kill_on_drop(true);
+    cargo
 }
 
 fn read_file(root: &Path, file: &Path) -> Result<String, Finding> {

@@ -14,7 +14,7 @@ use std::{fmt, str::FromStr};
 /// assert_eq!(serde_json::to_string(&price)?, "43.98");
 /// # Ok::<(), serde_json::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Money(i64);
 
 /// The error for a number that is not an amount of money.
@@ -86,6 +86,13 @@ pub(crate) fn decimal(text: &str) -> Option<Decimal> {
     }
     let number = if text.contains(['e', 'E']) { Decimal::from_scientific(text) } else { Decimal::from_str(text) };
     number.ok()
+}
+
+/// As people read it.
+impl fmt::Debug for Money {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl fmt::Display for Money {

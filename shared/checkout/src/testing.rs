@@ -1,6 +1,7 @@
 //! A shop in memory, for tests. It obeys the rules of the deployed shop: repeated calls under one key have one effect,
 //! and a key that was compensated or voided can have no effect later.
 
+pub mod recording;
 pub mod rules;
 pub mod steps;
 

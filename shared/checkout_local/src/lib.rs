@@ -23,6 +23,7 @@ mod card_tokens;
 mod catalogue;
 mod counters;
 mod gateway;
+pub mod json;
 mod ledger;
 mod orders;
 mod outbox;

@@ -4,6 +4,7 @@ import { Buttons, ResolveStep } from "./actions.js";
 import { get, getEvent, useAnswer, useCodes, useConnection, usePace, write } from "./api.js";
 import { Graph } from "./graph.js";
 import { attemptsOf, bulkPath, clock, duration, html, Name, Paused, plural, Problem, Prose, short, State, TaskLink, Time, Title, useNow } from "./parts.js";
+import { Input } from "./reveal.js";
 import { Timeline } from "./timeline.js";
 
 /** The longest that the API waits for a change, in seconds. */
@@ -171,5 +172,5 @@ export function Task({ id }) {
     <section class="card"><h2>Steps</h2>${steps(task.steps)}</section>
     ${task.compensations.length > 0 && html`<section class="card"><h2>Compensations</h2>${steps(task.compensations)}</section>`}
     <${Audit} task=${task} />
-    <p class="hint">What the task was started with is not shown: it has personal data of the customer.</p>`;
+    <${Input} key=${id} id=${id} />`;
 }

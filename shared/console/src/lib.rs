@@ -114,6 +114,7 @@ fn files() -> impl IntoIterator<Item = (&'static str, Bytes)> {
         "list.js"
         "overview.js"
         "parts.js"
+        "reveal.js"
         "task.js"
         "timeline.js"
         "workflows.js"

@@ -281,7 +281,8 @@ async fn task_of_a_newer_version_is_shown_and_not_acted_on() {
     assert_eq!(shown["newer_format"], json!({"written": READS + 2, "needs": READS + 1}));
     assert_eq!((&shown["task_id"], &shown["steps"][0]["error"]["code"]), (&json!(id), &json!("GATEWAY DOWN")));
     for (method, path) in routes(id).into_iter().filter(|(method, path)| {
-        *method == "POST" && !path.starts_with("/tasks/bulk") && !path.starts_with("/workflows")
+        let acts = !path.ends_with("/reveal") && !path.starts_with("/tasks/bulk") && !path.starts_with("/workflows");
+        *method == "POST" && acts
     }) {
         let body = if path.contains("/steps/") { r#"{"reason": "why", "result": 1}"# } else { r#"{"reason": "why"}"# };
         let answer = api.send_as(Some(ARN), method, &path, body).await;

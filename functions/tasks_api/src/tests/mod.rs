@@ -9,6 +9,7 @@ mod looking;
 mod pausing;
 mod rerunning;
 mod resending;
+mod revealing;
 mod shipping;
 
 use crate::openapi::CONTRACT;
@@ -23,7 +24,10 @@ use checkout::{
 };
 use http_api::Caller;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{
+    io::Write,
+    sync::{Arc, Mutex},
+};
 use stepwell::{
     TaskId, Workflow,
     core::{record::Action, snapshot::TaskSnapshot},
@@ -157,9 +161,43 @@ impl Api {
     }
 }
 
+/// Captures the log lines of this thread while the guard lives.
+fn log() -> (CapturedLog, tracing::subscriber::DefaultGuard) {
+    // While a process has one subscriber only, `tracing` asks the thread that comes to a line first whether the line is wanted, and
+    // keeps the answer. So each thread has one.
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
+    let log = CapturedLog::default();
+    let writer = log.clone();
+    let lines = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+    (log, tracing::subscriber::set_default(lines))
+}
+
+#[derive(Clone, Default)]
+struct CapturedLog(Arc<Mutex<Vec<u8>>>);
+
+impl Write for CapturedLog {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl CapturedLog {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+
+    fn has(&self, text: &str) -> bool {
+        self.text().contains(text)
+    }
+}
+
 /// All routes, each with a body that it accepts or refuses only because of the task.
 fn routes(id: TaskId) -> Vec<(&'static str, String)> {
-    let acts = ["redrive", "run-now", "rerun", "cancel", "compensate", "resolve", "steps/pay/resolve"];
+    let acts = ["redrive", "run-now", "rerun", "cancel", "compensate", "resolve", "steps/pay/resolve", "reveal"];
     let of_task = acts.iter().map(|act| ("POST", format!("/tasks/{id}/{act}")));
     let others = [
         ("GET", "/tasks".to_owned()),

@@ -5,7 +5,10 @@
 mod session;
 mod sources;
 
-use crate::findings::{Finding, Findings};
+use crate::{
+    findings::{Finding, Findings},
+    project::{self, PROGRAM},
+};
 use clap::Args;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
@@ -29,9 +32,6 @@ use tokio::{
     signal::unix::{self, SignalKind},
     task::JoinHandle,
 };
-
-/// The program, and the package that it is in.
-const PROGRAM: &str = "checkout_local";
 
 /// How long a program that is told to stop may wait for what is open. After that it is killed, which loses nothing and also ends one whose
 /// step loops. A request that waits for the end of a checkout would hold up the next program for longer, and its steps are begun anew by it.
@@ -165,10 +165,9 @@ impl Dev {
 
     /// Begins a build of the program alone, without the AWS crates of the functions.
     fn build(&mut self) -> io::Result<()> {
-        // Cargo names itself to what it runs.
-        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        let mut cargo = project::cargo(&self.root);
         cargo.args(["build", "--package", PROGRAM, "--bin", PROGRAM, "--message-format", "json-render-diagnostics"]);
-        cargo.current_dir(&self.root).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+        cargo.stdin(Stdio::null()).stdout(Stdio::piped());
         let cargo = cargo.spawn()?;
         self.build =
             Some(Build { pid: pid(&cargo), since: Instant::now(), output: tokio::spawn(cargo.wait_with_output()) });

@@ -196,6 +196,11 @@ impl Api {
         self.ask(Method::POST, path, &[], Some(body), HeaderMap::new()).await
     }
 
+    /// Asks for what a `POST` shows that changes nothing.
+    pub(super) async fn look(&self, path: &[&str]) -> Result<Answer, Failure> {
+        self.count(path, String::new()).await
+    }
+
     /// Asks with a body, which changes nothing.
     pub(super) async fn count(&self, path: &[&str], body: String) -> Result<Answer, Failure> {
         let answered = self.post(path, body).await;
@@ -325,7 +330,7 @@ impl Api {
                         "Is this the folder of the shop that runs there? Its file operator-token is what it lets in"
                     }
                     Caller::Token(_) if status == StatusCode::FORBIDDEN => {
-                        "Has the token the scope tasks.read, and to change something the scope tasks.write?"
+                        "Has the token the scope tasks.read, to change something tasks.write, and to see an input tasks.reveal?"
                     }
                     Caller::Token(_) | Caller::Signed(_) | Caller::Customer => {
                         "Does the stack want tokens (--token) or AWS credentials, and may yours do execute-api:Invoke?"

@@ -14,6 +14,7 @@ mod logs;
 mod output;
 mod pause;
 mod render;
+mod replay;
 mod shop;
 mod target;
 mod tasks;
@@ -27,6 +28,7 @@ pub use target::Target;
 
 use checkout_demo::DemoError;
 use clap::{Args, Subcommand};
+use replay::Replay;
 use std::{num::NonZeroU32, path::Path};
 
 /// A command for operators.
@@ -248,6 +250,24 @@ pub enum Command {
         #[command(flatten)]
         to: Common,
     },
+    /// Run a step of a task once more on a shop in memory, with the code of this repository, and show what it asks of that shop
+    ///
+    /// The step gets the stored results, and the number and the time of its last attempt. What had completed before it is run first on the same shop.
+    /// So nothing is charged, mailed or kept. The task's input is fetched for it, which needs a right of its own and is logged. What is secret in it is
+    /// missing: the token of a card is deleted when the card is charged, and --patch gives another. What is printed has no text of the input.
+    #[command(after_long_help = EXIT_CODES)]
+    Replay {
+        /// The task's id
+        task: String,
+        /// The step or the compensation, by its name in the workflow file
+        #[arg(long, value_name = "NAME")]
+        step: String,
+        /// What changes in the input: a JSON merge patch (RFC 7396), or @FILE or @- with it
+        #[arg(long, value_name = "JSON|@FILE|@-")]
+        patch: Option<String>,
+        #[command(flatten)]
+        to: Common,
+    },
     /// Mark an order as handed over: from now on it is not cancelled any more
     #[command(after_long_help = EXIT_CODES)]
     Ship {
@@ -439,6 +459,11 @@ async fn perform(root: Option<&Path>, command: &Command) -> Result<(), Failure> 
             let asked = tasks::RerunAsked { edit, again: *again, from: from.as_deref(), reason: &why.reason };
             tasks::rerun(&api(to).await?, task, asked, to.json).await
         }
+        Command::Replay { task, step, patch, to } => {
+            // Before anything is asked.
+            let replay = Replay::new(root, patch.as_deref(), to.json)?;
+            replay.run(&api(to).await?, task, step).await
+        }
         Command::Ship { order, why, to } => tasks::ship(&api(to).await?, order, &why.reason, to.json).await,
         Command::Resend { order, email, why, to } => {
             tasks::resend(&api(to).await?, order, email.as_deref(), &why.reason, to.json).await
@@ -468,6 +493,7 @@ impl Command {
             | Self::Resolve { to, .. }
             | Self::ResolveStep { to, .. }
             | Self::Rerun { to, .. }
+            | Self::Replay { to, .. }
             | Self::Ship { to, .. }
             | Self::Resend { to, .. } => to.json,
             Self::Redrive(options) | Self::Cancel(options) | Self::Compensate(options) => options.to().json,

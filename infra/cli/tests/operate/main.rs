@@ -9,6 +9,7 @@
 )]
 
 mod console;
+mod replay;
 mod secrets;
 mod shop;
 

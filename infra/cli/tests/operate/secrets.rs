@@ -75,6 +75,17 @@ fn told(shop: &Shop, tasks: &[String]) -> BTreeMap<String, String> {
         add(what.join(" "), shop.operate(what));
         add(format!("{} --json", what.join(" ")), shop.operate(&[what, &["--json"]].concat()));
     }
+    for (task, step) in [
+        (&tasks[0], "create_order"),
+        (&tasks[0], "cancel_order"),
+        (&tasks[0], "send_cancellation"),
+        (&tasks[0], "validate_cart"),
+    ] {
+        add(format!("replay {step}"), shop.replay(task, &[step]));
+        add(format!("replay {step} --json"), shop.replay(task, &[step, "--json"]));
+    }
+    let card = r#"{"payment_info": {"token": "test_success_planted12"}}"#;
+    add("replay process_payment".to_owned(), shop.replay(&tasks[1], &["process_payment", "--patch", card]));
     let token = fs::read_to_string(shop.data.path().join("operator-token")).unwrap();
     let headers = format!("Host: localhost\r\nAuthorization: Bearer {}\r\nX-Operator: ann\r\n", token.trim());
     for path in ["/metrics", "/health/status", "/workflows", &format!("/tasks/{}/events?wait=0", tasks[0])] {
@@ -82,6 +93,10 @@ fn told(shop: &Shop, tasks: &[String]) -> BTreeMap<String, String> {
         assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
         told.insert(path.to_owned(), answer);
     }
+    // Who reveals an input sees what is personal in it, and no card.
+    let revealed = read_answer(&shop.operators(), &format!("POST /tasks/{}/reveal", tasks[0]), &headers, "");
+    assert!(revealed.contains("Planted Three") && !revealed.contains("planted1"), "{revealed}");
+    assert!(revealed.contains(r#""hidden":["/payment_info/token"]"#), "{revealed}");
     told
 }
 

@@ -5,6 +5,7 @@ use std::{
     env, fs,
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
     sync::{Arc, Mutex, OnceLock},
@@ -149,6 +150,17 @@ impl Shop {
         let mut command = command();
         command.args(arguments).arg("--data").arg(self.data.path());
         command
+    }
+
+    /// Runs `replay` on this shop, of this task. In the place of cargo, which would build the program with other features, it has one that is built.
+    pub(crate) fn replay(&self, task: &str, arguments: &[&str]) -> Ended {
+        let cargo = self.data.path().join("cargo");
+        let program = program().display();
+        let script = format!("#!/bin/sh\nuntil [ \"$1\" = -- ]; do shift; done\nshift\nexec {program} \"$@\"\n");
+        fs::write(&cargo, script).unwrap();
+        fs::set_permissions(&cargo, fs::Permissions::from_mode(0o700)).unwrap();
+        let arguments = [&["replay", task, "--step"], arguments].concat();
+        run(self.command(&arguments).env("CARGO", cargo).current_dir(repository()))
     }
 
     /// Starts a checkout with one of `events/requests`, and waits for its end unless it waits for longer. Returns its task.

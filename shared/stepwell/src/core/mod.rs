@@ -45,6 +45,7 @@ pub mod rerun;
 mod schema;
 pub mod search;
 pub mod settlement;
+mod shown;
 pub mod snapshot;
 pub mod spelling;
 pub mod state;

@@ -13,7 +13,7 @@ use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339, m
 /// assert_eq!(moment.to_string(), "2023-11-14T22:13:20.123Z");
 /// assert_eq!("2023-11-14T22:13:20.123Z".parse(), Ok(moment));
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
 /// A text that is not an RFC 3339 timestamp.
@@ -65,6 +65,13 @@ impl std::ops::Add<Duration> for Timestamp {
 
     fn add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
+
+/// As people read it.
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -34,6 +34,7 @@
 use crate::core::{
     codes::{CodeKind, EngineCode, ErrorCode},
     id::TaskId,
+    plan::{Plan, StepPlan},
     timestamp::Timestamp,
 };
 use redaction::REDACTED;
@@ -105,6 +106,27 @@ pub struct StepContext {
 }
 
 impl StepContext {
+    /// The context of the attempt of this number of a step of the plan, which ends after `limit`.
+    pub(crate) fn of_attempt(
+        (task_id, task_created_at): (TaskId, Timestamp),
+        plan: &Plan,
+        step: &StepPlan,
+        (attempt, started_at): (u32, Timestamp),
+        limit: Duration,
+    ) -> Self {
+        Self {
+            task_id,
+            task_created_at,
+            step: step.name.clone(),
+            attempt,
+            started_at,
+            compensation: plan.compensation_of(&step.name).map(|compensation| compensation.name.clone()),
+            compensates: step.compensates.clone(),
+            deadline: tokio::time::Instant::now() + limit,
+            did_without_service: Arc::default(),
+        }
+    }
+
     /// A context for a test that calls a step directly: attempt 1, with 30 seconds left, of a plan without compensations.
     pub fn for_test(step: impl Into<String>, task_id: TaskId, task_created_at: Timestamp) -> Self {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(30);

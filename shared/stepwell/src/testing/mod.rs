@@ -1,6 +1,7 @@
 //! Test support: the backend `memory`, virtual time, a [`Harness`] that runs the shipped engine with them, and the sample
 //! events of a workflow's functions.
 
+mod attempt;
 mod clock;
 mod codes;
 mod crashable;
@@ -17,6 +18,7 @@ pub mod sample;
 #[cfg(test)]
 mod tests;
 
+pub use attempt::Attempt;
 pub use clock::VirtualClock;
 pub use codes::render_codes;
 pub use crashable::{CrashAt, CrashablePorts};

@@ -1,11 +1,14 @@
 //! What the harness itself says and does.
 
 use super::{
-    CrashAt, Harness, HarnessError, MAX_RECEIVES, Returns, StepFault, VirtualClock,
-    fixtures::staged::{actor, graph, no, workflow},
+    Attempt, CrashAt, Harness, HarnessError, MAX_RECEIVES, Returns, StepFault, VirtualClock,
+    fixtures::{
+        at, compensation, snapshot,
+        staged::{actor, graph, no, workflow},
+    },
 };
 use crate::{
-    FailureKind, ResultOf, Step, StepContext, StepError, StepResult, TaskId,
+    Context, FailureKind, ResultOf, Step, StepContext, StepError, StepResult, TaskData, TaskId,
     core::{
         message::DEAD_LETTERS,
         record::Outcome,
@@ -169,4 +172,51 @@ async fn harness_runs_for_the_given_time() {
     assert_eq!(harness.now().since(VirtualClock::START), 6 * SECOND);
     assert_eq!(harness.snapshot(task).await.unwrap().status(), TaskStatus::Complete);
     assert_eq!(format!("{harness:?}"), r#"Harness { steps: ["s0"], .. }"#);
+}
+
+/// Answers with what it was given, or panics.
+struct Tells;
+
+impl Step for Tells {
+    type Input = (Context<Value>, Option<ResultOf<Earlier>>);
+    type Output = Value;
+
+    async fn run(&self, (Context(context), earlier): Self::Input, ctx: &StepContext) -> Result<Value, StepError> {
+        assert!(context["panics"] != true, "told to");
+        let result = earlier.map(|ResultOf(Earlier(result))| result);
+        Ok(json!({
+            "context": context, "result": result, "key": ctx.idempotency_key(), "attempt": ctx.attempt, "at": ctx.started_at,
+            "compensation": ctx.compensation, "compensates": ctx.compensates, "left": ctx.time_left().as_secs(),
+        }))
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Earlier(Value);
+
+impl StepResult for Earlier {
+    const STEP: &'static str = "s0";
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempt_by_itself_gets_what_a_worker_would_give_it() {
+    let snapshot = snapshot(&[&[], &[0]], &[1]);
+    let (task, plan) = (snapshot.task.id, &snapshot.task.plan);
+    let run = async |step: &str, context: Value, results: &[(&str, &str)]| {
+        let step = plan.step(step).unwrap();
+        let (task_created_at, started_at) = (at(0), at(7));
+        let attempt = Attempt { task_id: task, task_created_at, plan, step, number: 3, started_at };
+        let results = results.iter().map(|(step, result)| ((*step).to_owned(), (*result).to_owned())).collect();
+        attempt.run(&Tells, &TaskData { context: context.to_string(), results }).await
+    };
+    let told = run("s1", json!({"a": 1}), &[("s0", "250")]).await.unwrap();
+    let expected = json!({
+        "context": {"a": 1}, "result": 250, "key": format!("{task}:s1"), "attempt": 3, "at": at(7),
+        "compensation": compensation(1), "compensates": null, "left": 30,
+    });
+    assert_eq!(serde_json::from_str::<Value>(&told).unwrap(), expected);
+    let undone: Value = serde_json::from_str(&run(&compensation(1), json!({}), &[]).await.unwrap()).unwrap();
+    assert_eq!((&undone["compensates"], &undone["result"]), (&json!("s1"), &Value::Null));
+    let panic = run("s1", json!({"panics": true}), &[]).await.unwrap_err();
+    assert_eq!((panic.code.as_str(), panic.is_retryable()), ("PANIC", true));
 }

@@ -1,11 +1,12 @@
 //! The shop on one machine: `checkout_local serve` runs it, `checkout_local demo` shows it, `checkout_local backup` copies it, and
-//! `checkout_local step` runs one step of it by hand. `--help` says the rest.
+//! `checkout_local step` and `checkout_local replay` run one step of it by hand. `--help` says the rest.
 
 mod backup;
 mod demo;
 mod failure;
 mod measure;
 mod noop;
+mod replay;
 mod serve;
 mod server;
 mod step;
@@ -61,6 +62,13 @@ enum Command {
     /// sells the sample products. So nothing of it is charged, mailed or kept.
     #[command(after_long_help = EXIT_CODES)]
     Step(step::Options),
+    /// Run one step of a stored task once more, on a shop in memory, and show what it asks of that shop
+    ///
+    /// `stepwell replay` fetches the task from any shop, and runs this. Nothing is charged, mailed or kept. The step gets the stored results and the
+    /// number and the time of its last attempt. What had completed before is run first, so that the step finds what that has left; what a failed
+    /// attempt has left is missing.
+    #[command(after_long_help = EXIT_CODES)]
+    Replay(replay::Options),
     /// Serve a workflow of five steps that do nothing, to measure the engine
     ///
     /// POST a JSON object with an `order_id` to /noop?wait=25. The answer is the result of the last step.
@@ -82,6 +90,7 @@ async fn main() -> ExitCode {
         Command::Backup(options) => backup::backup(&options),
         Command::Restore(options) => backup::restore(&options),
         Command::Step(options) => step::step(&options).await,
+        Command::Replay(options) => replay::replay(&options).await,
         Command::Noop(options) => noop::noop(options).await,
         Command::Measure(options) => measure::measure(&options),
     };

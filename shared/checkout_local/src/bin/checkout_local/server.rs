@@ -106,10 +106,14 @@ impl Files {
 /// Fills an empty catalogue.
 pub(crate) async fn load_products(shop: &LocalShop) -> Result<(), Failure> {
     if shop.all_products().await?.is_empty() {
-        let products: Vec<Product> = serde_json::from_str(PRODUCTS).map_err(other)?;
-        shop.load_products(products).await?;
+        shop.load_products(sample_products()?).await?;
     }
     Ok(())
+}
+
+/// The products that an empty catalogue begins with.
+pub(crate) fn sample_products() -> Result<Vec<Product>, Failure> {
+    serde_json::from_str(PRODUCTS).map_err(other)
 }
 
 impl Server {

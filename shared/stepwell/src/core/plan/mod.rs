@@ -15,16 +15,15 @@ use crate::core::{
     id::TaskId,
     index::{FIRST_INSPECTION_AFTER, OVERDUE_AFTER},
     message::{DEAD_LETTERS, Message, UNDELIVERABLE},
+    shown::shown,
     spelling::Meant,
 };
 pub use compensations::CompensationOrder;
 pub(crate) use compensations::one_after_another;
 pub use deadline::Deadline;
 pub use policy::Compensate;
-use redaction::REDACTED;
 pub use search_keys::SearchKeys;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
@@ -357,12 +356,7 @@ impl Plan {
     /// not shown.
     pub fn shown_result<'a>(&self, step: &str, result: &'a str) -> Cow<'a, str> {
         let Some(pointers) = self.secrets.get(step) else { return Cow::Borrowed(result) };
-        let mut shown = serde_json::from_str(result).unwrap_or_else(|_| REDACTED.into());
-        for pointer in pointers {
-            if let Some(secret) = Value::pointer_mut(&mut shown, pointer).filter(|secret| !secret.is_null()) {
-                *secret = REDACTED.into();
-            }
-        }
+        let (shown, _) = shown(result, pointers);
         Cow::Owned(shown.to_string())
     }
 

@@ -119,7 +119,8 @@ pub(super) fn read(text: &str, formats: Formats<'_>) -> Result<Workflow, Workflo
         None => plan,
     };
     let (search_keys, result_keys) = search::read(root, &plan, file.schema.as_ref())?;
-    let secrets = secret::read(list(root, "step_templates")?)?;
+    let secret = secret::of_context(root, file.schema.as_ref())?;
+    let secrets = secret::of_results(list(root, "step_templates")?)?;
     let plan = plan.with_result_keys(result_keys).with_secrets(secrets);
     let adjustments = list(root, "adjustments")?.iter().enumerate();
     let adjustments = adjustments.map(|(index, adjustment)| read_adjustment(adjustment, index + 1, &plan));
@@ -139,7 +140,17 @@ pub(super) fn read(text: &str, formats: Formats<'_>) -> Result<Workflow, Workflo
     })?;
     let id = WorkflowId { namespace: file.namespace_name, name: file.name, version: file.version };
     let formats = formats.to_vec();
-    Ok(Workflow { id, description: file.description, plan, waits_on, schema, formats, adjustments, search_keys })
+    Ok(Workflow {
+        id,
+        description: file.description,
+        plan,
+        waits_on,
+        schema,
+        formats,
+        adjustments,
+        search_keys,
+        secret,
+    })
 }
 
 fn compensate_after(file: &File) -> Result<u32, WorkflowError> {

@@ -27,6 +27,7 @@ pub(super) const WORKFLOW: Keys = Keys {
         "complete_within_seconds",
         "point_of_no_return",
         "search",
+        "secret",
     ],
     taskers: &[
         "annotations",

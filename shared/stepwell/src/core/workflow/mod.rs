@@ -41,6 +41,7 @@
 //! search:                           # the values by which a task is found, besides its id: at most 5, each a write of every task
 //!   email: /customer/email          # the name, and a JSON pointer into the context
 //!   charge: { step: take_payment, at: /charge_id } # or into the result of a step. A text without regard to its case, or a number
+//! secret: [/customer/iban]          # the fields of the context that no API shows, as JSON pointers; default: none
 //! adjustments:                      # changes to the plan of a single task, depending on its context
 //!   - when: { /priority: express }  # JSON pointers into the context, and the values required there
 //!     steps:
@@ -58,7 +59,10 @@ mod secret;
 #[cfg(test)]
 mod tests;
 
-use crate::core::plan::{Plan, PlanError, SearchKeys};
+use crate::core::{
+    plan::{Plan, PlanError, SearchKeys},
+    shown::shown,
+};
 use adjustment::Adjustment;
 use file::Formats;
 use jsonschema::error::{ValidationError, ValidationErrorKind};
@@ -96,6 +100,7 @@ pub struct Workflow {
     formats: Vec<TextFormat>,
     adjustments: Vec<Adjustment>,
     search_keys: SearchKeys,
+    secret: BTreeSet<String>,
 }
 
 /// A rule for texts, written in Rust: the meaning of `format: NAME` in the schema of a workflow file. The validation of a
@@ -203,6 +208,12 @@ impl Workflow {
     /// The names of all search keys, sorted.
     pub fn search_names(&self) -> BTreeSet<&str> {
         self.search_keys.names().chain(self.plan.result_key_names()).collect()
+    }
+
+    /// The context of a task of this workflow as it may be shown to who may see contexts: [`REDACTED`](redaction::REDACTED) stands in the place of each
+    /// secret field that has a value. Also the JSON pointers to these. A context that cannot be read is not shown.
+    pub fn shown_context(&self, context: &str) -> (Value, Vec<&str>) {
+        shown(context, &self.secret)
     }
 
     /// The plan of a task with this context: with the adjustments that match it.

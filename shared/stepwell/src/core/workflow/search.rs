@@ -77,7 +77,7 @@ const MORE_PROPERTIES: [&str; 8] =
     ["$ref", "allOf", "anyOf", "dependentSchemas", "if", "oneOf", "patternProperties", "unevaluatedProperties"];
 
 /// Why the schema has no property at this pointer. Where it lists no properties, or not only these, any may be there.
-fn missing(schema: &Value, pointer: &str) -> Option<String> {
+pub(super) fn missing(schema: &Value, pointer: &str) -> Option<String> {
     let mut schema = schema;
     for token in pointer.split('/').skip(1) {
         let token = token.replace("~1", "/").replace("~0", "~");

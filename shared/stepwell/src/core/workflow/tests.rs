@@ -324,6 +324,39 @@ fn secret_fields_of_results_are_kept_with_the_plan_and_not_shown() {
 }
 
 #[test]
+fn secret_fields_of_the_context_are_not_shown_and_named() {
+    let workflow = Workflow::from_yaml(&format!("secret: [/card/token, /by]\n{REFUND}")).unwrap();
+    let shown = |context: &str| {
+        let (shown, hidden) = workflow.shown_context(context);
+        (shown.to_string(), hidden.join(" "))
+    };
+    let of = |shown: &str, hidden: &str| (shown.to_owned(), hidden.to_owned());
+    let hidden = of(r#"{"amount":100.00,"card":{"token":"***"}}"#, "/card/token");
+    assert_eq!(shown(r#"{"amount": 100.00, "card": {"token": {"a": 1}}}"#), hidden);
+    assert_eq!(shown(r#"{"by":null}"#), of(r#"{"by":null}"#, ""), "who has none has none to hide");
+    assert_eq!(shown("{").0, r#""***""#);
+    let open = Workflow::from_yaml(REFUND).unwrap();
+    assert_eq!(open.shown_context(r#"{"by":1}"#), (json!({"by": 1}), vec![]));
+}
+
+#[test]
+fn invalid_secret_of_the_context_is_refused() {
+    let file = DIAMOND.replace("task_handler_class", "secret: SECRET\ntask_handler_class");
+    let cases = [
+        ("/email", "`secret` has to be a list of JSON pointers into the context"),
+        ("[email]", "`secret` is wrong: `email` is not a JSON pointer; write `/email`"),
+        (
+            "[/emial]",
+            "`secret` has an entry whose `/emial` is not in `schema`: it has no property `emial` there; did you mean `email`?",
+        ),
+    ];
+    for (secret, problem) in cases {
+        let said = refusal(&file.replace("SECRET", secret));
+        assert!(said.contains(problem), "{secret}: {said}");
+    }
+}
+
+#[test]
 fn invalid_secret_is_refused_with_its_step() {
     let refused = |secret: &str| refusal(&REFUND.replace("name: refund,", &format!("name: refund, secret: {secret},")));
     let cases = [

@@ -69,7 +69,7 @@ impl Failed<'_> {
 }
 
 /// Runs the handler under its timeout, with panics caught. Returns its output as JSON, or its error without the secrets that the handler had.
-pub(super) async fn run<S: Step>(step: &S, data: &TaskData, context: &StepContext) -> Result<String, StepError> {
+pub(crate) async fn run<S: Step>(step: &S, data: &TaskData, context: &StepContext) -> Result<String, StepError> {
     redaction::in_scope(async {
         run_unredacted(step, data, context).await.map_err(|mut error| {
             error.message = redact_beginning(&error.message, Failure::MAX_MESSAGE_BYTES).into_owned();

@@ -30,7 +30,6 @@ use crate::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::ControlFlow,
-    sync::Arc,
     time::Duration,
 };
 
@@ -322,17 +321,8 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
             return Ok(Disposition::GiveBack { until: self.now() });
         }
         let limit = left.min(Duration::from_secs(plan.timeout_seconds.into()));
-        let context = StepContext {
-            task_id: task.id,
-            task_created_at: task.created_at,
-            step: self.step().to_owned(),
-            attempt: lease.attempt,
-            started_at: lease.started_at,
-            compensation: task.plan.compensation_of(self.step()).map(|compensation| compensation.name.clone()),
-            compensates: plan.compensates.clone(),
-            deadline: tokio::time::Instant::now() + limit,
-            did_without_service: Arc::default(),
-        };
+        let (of, number) = ((task.id, task.created_at), (lease.attempt, lease.started_at));
+        let context = StepContext::of_attempt(of, &task.plan, plan, number, limit);
         let handler = attempt::run(&self.worker.step, data, &context);
         #[cfg(feature = "crash-points")]
         let handler = crate::runtime::crash::around("handler", handler);

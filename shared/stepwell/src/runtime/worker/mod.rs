@@ -6,6 +6,9 @@ mod attempt;
 mod breaker;
 mod deliver;
 
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use attempt::run as run_handler;
+
 use crate::core::settlement::Disposition;
 use crate::{
     core::{
