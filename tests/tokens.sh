@@ -110,7 +110,7 @@ expect "whose name is in the audit trail" 0 "by ada ($(<"$folder/issuer")): a te
 # ---- The console ---------------------------------------------------------------------------------------------------------
 
 output() { aws cloudformation describe-stacks --stack-name "$stack" --output text --query "Stacks[0].Outputs[?OutputKey=='$1'].OutputValue"; }
-pool=$(output ConsolePool) console=$(output ConsoleUrl) password=Emulated-Cognito-1
+pool=$(output ConsolePool) password=Emulated-Cognito-1
 client=$(aws cognito-idp list-user-pool-clients --user-pool-id "$pool" --output text --query 'UserPoolClients[0].ClientId')
 for person in carol dave; do
   change "$person was not made" cognito-idp admin-create-user --user-pool-id "$pool" --username "$person" \

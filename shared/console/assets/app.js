@@ -105,14 +105,14 @@ function Shell({ session }) {
 }
 
 /** What logs in at the pages of a provider. */
-function LoginElsewhere({ login }) {
+function LoginElsewhere({ login, refused }) {
   const [error, fail] = useState();
   return html`
     <main class="login">
       <${Title} title="Log in">Log in to Stepwell</>
-      <${Problem} error=${error} />
-      <p>You log in on a page of its own, at <code>${new URL(login.authorize).host}</code>, and come back to this one.</p>
-      <button class="first" onClick=${() => begin(login).catch(fail)}>Log in</button>
+      <${Problem} error=${error ?? refused} />
+      <p>You log in at <code>${new URL(login.authorize).host}</code>, and come back to this page.</p>
+      <p><button class="first" onClick=${() => begin(login).catch(fail)}>Log in</button></p>
     </main>`;
 }
 
@@ -159,8 +159,9 @@ function App() {
   if (session) return html`<${Shell} session=${session} /><${Graces} />`;
   if (session === null) {
     return html`
-      ${refused && html`<div class="login"><${Problem} error=${refused} /></div>`}
-      ${login ? html`<${LoginElsewhere} login=${login} />` : html`<${Login} takesToken=${takesToken} />`}
+      ${login
+        ? html`<${LoginElsewhere} login=${login} refused=${refused} />`
+        : html`${refused && html`<div class="login"><${Problem} error=${refused} /></div>`}<${Login} takesToken=${takesToken} />`}
       <${Graces} />`;
   }
   return lost
