@@ -123,7 +123,7 @@ change "carol is no operator" cognito-idp admin-add-user-to-group --user-pool-id
 log_in() {
   local at code
   at=$(curl -fsS -o /dev/null -w '%{redirect_url}' "$AWS_ENDPOINT_URL/login" -d response_type=code -d state=s -d "client_id=$client" \
-    -d "redirect_uri=$console" -d "scope=$stack/tasks.read $stack/tasks.write" -d "username=$1" -d "password=$password" \
+    -d "redirect_uri=$console" -d scope=openid -d "username=$1" -d "password=$password" \
     -d code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM -d code_challenge_method=S256)
   code=${at##*code=}
   curl -fsS "$AWS_ENDPOINT_URL/oauth2/token" -d grant_type=authorization_code -d "client_id=$client" -d "redirect_uri=$console" \

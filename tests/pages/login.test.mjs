@@ -94,8 +94,8 @@ test("an operator logs in at Cognito, comes back to the page, and redrives a tas
 
   const authorize = new URL(asked.find((request) => request.url().startsWith(`${COGNITO}/oauth2/authorize`)).url()).searchParams;
   assert.deepEqual(
-    [authorize.get("code_challenge_method"), authorize.get("scope")],
-    ["S256", "stepwell-tokens/tasks.read stepwell-tokens/tasks.write"],
+    [authorize.get("code_challenge_method"), authorize.get("scope"), authorize.get("response_type")],
+    ["S256", "openid", "code"],
   );
   assert.ok(authorize.get("code_challenge").length === 43 && authorize.get("state").length === 43);
 

@@ -10,14 +10,14 @@
 //! **What a page of another site can do.** Nothing: a request has to carry a header that a browser lets only this console's pages send,
 //! its `Origin` has to be this host's, and the cookie is `SameSite=Strict`. The `Content-Security-Policy` allows no script but the console's own.
 //!
-//! A console that the network can reach is an [`OpenConsole`]: people log in at the pages of a provider, and there is no cookie.
+//! Of a console that the network can reach, people log in at the pages of a provider ([`Login`]), and there is no cookie.
 
 mod open;
 mod session;
 #[cfg(test)]
 mod tests;
 
-pub use open::{Login, OpenConsole};
+pub use open::{Login, for_people};
 pub use session::{LINK, SESSION};
 
 use axum::{

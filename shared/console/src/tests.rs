@@ -205,22 +205,26 @@ async fn every_answer_says_what_a_browser_may_do_with_it() {
 
 // ---- The console that the network can reach
 
-/// One on an API that answers each request with its path, asked by this caller.
-fn open_console(domain: &str, caller: Option<Caller>) -> Option<Router> {
+/// Its pages.
+fn open_pages(domain: &str) -> Option<Router> {
+    Some(Login::at_cognito(domain, "client-1".to_owned())?.pages(&[]))
+}
+
+/// Its API, which answers each request with its path, asked by this caller.
+fn open_api(caller: Option<Caller>) -> Router {
     let api = Router::new().fallback(any(async |request: axum::extract::Request| request.uri().path().to_owned()));
-    let login = Login::at_cognito(domain, "client-1".to_owned(), "stepwell-prod");
-    let router = OpenConsole { place: "stepwell-prod".to_owned(), login, codes: Vec::new() }.router(api)?;
-    Some(match caller {
+    let router = for_people("stepwell-prod".to_owned(), api);
+    match caller {
         Some(caller) => router.layer(axum::Extension(caller)),
         None => router,
-    })
+    }
 }
 
 const DOMAIN: &str = "https://stepwell-prod.auth.eu-central-1.amazoncognito.com";
 
 #[tokio::test]
 async fn open_console_says_where_people_log_in() {
-    let router = open_console(DOMAIN, None).unwrap();
+    let router = open_pages(DOMAIN).unwrap();
     let (answer, body) = send(&router, "GET /console/session", &[], "").await;
     let expected = json!({
         "session": null,
@@ -231,7 +235,7 @@ async fn open_console_says_where_people_log_in() {
             "revoke": format!("{DOMAIN}/oauth2/revoke"),
             "logout": format!("{DOMAIN}/logout"),
             "client_id": "client-1",
-            "scope": "stepwell-prod/tasks.read stepwell-prod/tasks.write",
+            "scope": "openid",
         },
     });
     assert_eq!((answer.status.as_u16(), serde_json::from_str(&body).ok()), (200, Some(expected)));
@@ -242,7 +246,7 @@ async fn open_console_says_where_people_log_in() {
 #[test_case(Rights::Look, false)]
 #[tokio::test]
 async fn open_console_says_who_has_logged_in(rights: Rights, may_write: bool) {
-    let router = open_console(DOMAIN, Some(Caller { name: "ann (console)".to_owned(), rights })).unwrap();
+    let router = open_api(Some(Caller { name: "ann (console)".to_owned(), rights }));
     let (_, body) = send(&router, "GET /api/session", &[], "").await;
     let expected = json!({
         "place": "stepwell-prod", "operator": "ann (console)", "may_rename": false, "may_write": may_write, "metered": true,
@@ -253,17 +257,17 @@ async fn open_console_says_who_has_logged_in(rights: Rights, may_write: bool) {
 
 #[tokio::test]
 async fn open_console_has_no_cookie_and_says_nothing_to_nobody() {
-    let router = open_console(DOMAIN, None).unwrap();
-    assert_eq!(send(&router, "GET /api/session", &[("cookie", "stepwell_console_8081=1.2")], "").await.0.status, 401);
+    let cookie = [("cookie", "stepwell_console_8081=1.2")];
+    assert_eq!(send(&open_api(None), "GET /api/session", &cookie, "").await.0.status, 401);
+    let router = open_pages(DOMAIN).unwrap();
     let (answer, _) = send(&router, "POST /console/session", &[], &format!(r#"{{"token": "{TOKEN}"}}"#)).await;
     assert_eq!((answer.status.as_u16(), answer.headers.get("set-cookie")), (405, None));
 }
 
-/// API Gateway may call the page's address either.
 #[tokio::test]
 async fn open_console_asks_the_place_of_its_login_and_no_other() {
-    let router = open_console(DOMAIN, None).unwrap();
-    for path in ["/console", "/console/", "/console/tasks", "/console/app.js", "/console/session", "/api/tasks"] {
+    let router = open_pages(DOMAIN).unwrap();
+    for path in ["/console", "/console/", "/console/tasks", "/console/app.js", "/console/session"] {
         let (answer, _) = send(&router, &format!("GET {path}"), &[], "").await;
         assert_eq!(answer.status, 200, "{path}");
         let policy = answer.headers["content-security-policy"].to_str().unwrap();
@@ -285,7 +289,7 @@ async fn open_console_asks_the_place_of_its_login_and_no_other() {
 #[test_case("https://" => false; "no host")]
 #[test_case("" => false; "nothing")]
 fn place_of_the_login_is_an_origin(domain: &str) -> bool {
-    open_console(domain, None).is_some()
+    open_pages(domain).is_some()
 }
 
 #[tokio::test]
