@@ -183,5 +183,7 @@ smoke_test "$url" 60
 warn_of_unverified_sender
 begin ''
 say "==> $stack is deployed ($phases). Its logs:
-      cargo stepwell logs --stage $stage --region $AWS_REGION --follow"
+      cargo stepwell logs --stage $stage --region $AWS_REGION --follow${console:+
+    The console, for people of its pool (README.md, "The console"):
+      $console}"
 echo "$url"

@@ -200,13 +200,15 @@ look_up_stack() {
   [[ $protected != True ]] || terminable=no
 }
 
-# Sets $url to the API's base URL, to nothing where there is no such stack.
+# Sets $url to the API's base URL, to nothing where there is no such stack, and $console to the console's, where the stack has one.
 look_up_url() {
   local id
-  url=
+  # shellcheck disable=SC2034 # $console is for infra/deploy.sh
+  url='' console=''
   ask "$no_such_stack" cloudformation describe-stacks --stack-name "$stack" --output text --query \
-    "sort_by(Stacks[0].Outputs[?OutputKey=='ApiId' || OutputKey=='ApiUrl'], &OutputKey)[].OutputValue" || return 0
-  read -r id url <<<"$answer"
+    "sort_by(Stacks[0].Outputs[?OutputKey=='ApiId' || OutputKey=='ApiUrl' || OutputKey=='ConsoleUrl'], &OutputKey)[].OutputValue" || return 0
+  # shellcheck disable=SC2034
+  read -r id url console <<<"$answer"
   # A name under localhost resolves on some machines only, so there the emulator's address by path is used.
   case $url in
     *.localhost | *.localhost:*) url=$AWS_ENDPOINT_URL/_aws/execute-api/$id ;;

@@ -23,7 +23,7 @@
 #   faults      many checkouts while workers are killed, messages come twice and DynamoDB fails, and then the
 #               reconciliation
 #   scenarios   those of one_machine, and those about AWS, on the deployed local stack; and a second stack whose operators
-#               have tokens
+#               have tokens, with the login to its console in a browser (needs what console needs)
 #   crashes     the deployed functions, killed at every crash point of a checkout
 #   rights      that faults, scenarios and crashes together have needed every right that a function's role grants; a call
 #               without a right is found here at the latest. It runs after these three, or not at all
@@ -205,13 +205,18 @@ shop() { in_a_browser shop; }
 
 # in_a_browser PAGES: the tests of these pages.
 in_a_browser() {
-  if ! command -v npm >/dev/null || (($(node -p 'process.versions.node.split(".")[0]') < 20)); then
-    leave_out "the $1 in a browser" "there is no npm with Node 20 or newer to fetch Playwright with"
-    return
-  fi
-  check "the tools of the pages' tests" have_pages_tools
+  may_browse "the $1" || return 0
   check "the program is built" cargo build --workspace --features lambda --bin checkout_local
   check "the $1 in a browser" try_pages "$1"
+}
+
+# may_browse WHAT: whether there is what the tests of pages need.
+may_browse() {
+  if ! command -v npm >/dev/null || (($(node -p 'process.versions.node.split(".")[0]') < 20)); then
+    leave_out "$1 in a browser" "there is no npm with Node 20 or newer to fetch Playwright with"
+    return 1
+  fi
+  check "the tools of the pages' tests" have_pages_tools
 }
 
 # In a subshell, so that what is missing fails the check and does not end the run.
@@ -384,7 +389,9 @@ scenarios() {
   check "scenarios through HTTP" on_stack test cargo test --workspace --features lambda --test scenarios -- --skip local:: --skip pauses:: --test-threads 8
   # Alone, because the checkouts of all others would wait.
   check "a paused step" on_stack test cargo test --workspace --features lambda --test scenarios -- pauses::
-  check "operators with tokens" on_stack test tests/tokens.sh
+  local browser=()
+  ! may_browse "the login to the console" || browser=("STEPWELL_PAGES_TOOLS=$pages_tools" "STEPWELL_CHROMIUM=$(command -v chromium)")
+  check "operators with tokens, and the login to the console" on_stack test env ${browser[@]+"${browser[@]}"} tests/tokens.sh
 }
 
 # ---- Faults ----------------------------------------------------------------------------------------------------------

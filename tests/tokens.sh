@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
-# Tests what only a stack with other parameters has: which callers it accepts if its operators have tokens (the template's OperatorJwtIssuer), and
-# the spans that its functions send to a collector (CollectorLayer), whose place on port 4318 a receiver of this script takes:
+# Tests what only a stack with other parameters has: which callers it accepts if its operators have tokens (the template's OperatorJwtIssuer), the
+# console behind a login at Cognito (ConsoleDomain), and the spans that its functions send to a collector (CollectorLayer), whose place on port 4318 a
+# receiver of this script takes:
 #
 #   eval "$(infra/local.sh env)"
 #   tests/tokens.sh
+#
+# Where STEPWELL_PAGES_TOOLS and STEPWELL_CHROMIUM are set, as tests/run.sh sets them, a browser logs in as well.
 #
 # It deploys a second stack, stepwell-tokens, from the same code as the local one, and deletes it at the end.
 
@@ -53,7 +56,7 @@ done
 python3 -c 'import sys, zipfile; zipfile.ZipFile(sys.argv[1], "w").writestr("collector-config/config.yaml", "")' "$folder/layer.zip"
 layer=$(aws lambda publish-layer-version --layer-name "$stack-collector" --zip-file "fileb://$folder/layer.zip" --query LayerVersionArn --output text)
 deploy "$repo/.local/$STEPWELL_PORT/code" "$(architecture)" ProtectTables=false TestStage=true "OperatorJwtIssuer=$(<"$folder/issuer")" \
-  OperatorJwtAudience=operators-app "CollectorLayer=$layer"
+  OperatorJwtAudience=operators-app "ConsoleDomain=$stack-console" "CollectorLayer=$layer"
 load_products
 look_up_url
 
@@ -88,8 +91,12 @@ else
 fi
 
 trace=4bf92f3577b34da6a3ce929d0e0e4736 span=00f067aa0ba902b7
-started=$(curl -fsS "$url/checkout?wait=20" -H "Content-Type: application/json" -H "traceparent: 00-$trace-$span-01" -d "@$repo/events/requests/success.json")
-task=$(python3 -c 'import json, sys; print(json.load(sys.stdin)["task_id"])' <<<"$started")
+# buy [HEADER]: starts a checkout, waits for its end and prints its task.
+buy() {
+  curl -fsS "$url/checkout?wait=20" -H "Content-Type: application/json" ${1:+-H "$1"} -d "@$repo/events/requests/success.json" |
+    python3 -c 'import json, sys; print(json.load(sys.stdin)["task_id"])'
+}
+task=$(buy "traceparent: 00-$trace-$span-01")
 
 for token in other_audience other_issuer other_key expired; do
   expect "a token that is not as it should be, $token, opens nothing" 4 "(401)" tasks "$token" show "$task"
@@ -116,6 +123,52 @@ expect "an operator's token opens the list" 0 "$task" tasks operator list
 expect "and the task, to which nothing was done yet" 0 '"actions":[]' tasks operator show "$task" --json
 expect "and lets the operator act" 0 "$task is compensating now" tasks operator cancel "$task" --reason "a test"
 expect "whose name is in the audit trail" 0 "by ada ($(<"$folder/issuer")): a test" tasks operator show "$task"
+
+# ---- The console ---------------------------------------------------------------------------------------------------------
+
+output() { aws cloudformation describe-stacks --stack-name "$stack" --output text --query "Stacks[0].Outputs[?OutputKey=='$1'].OutputValue"; }
+pool=$(output ConsolePool) password=Emulated-Cognito-1
+client=$(aws cognito-idp list-user-pool-clients --user-pool-id "$pool" --output text --query 'UserPoolClients[0].ClientId')
+for person in carol dave; do
+  change "$person was not made" cognito-idp admin-create-user --user-pool-id "$pool" --username "$person" \
+    --temporary-password "$password-0" --message-action SUPPRESS
+  change "$person has no password" cognito-idp admin-set-user-password --user-pool-id "$pool" --username "$person" --password "$password" --permanent
+done
+change "carol is no operator" cognito-idp admin-add-user-to-group --user-pool-id "$pool" --username carol --group-name operators
+
+# log_in PERSON: leaves the access token of a login at Cognito's page, with the verifier and the challenge of RFC 7636, in the file PERSON.
+log_in() {
+  local at code
+  at=$(curl -fsS -o /dev/null -w '%{redirect_url}' "$AWS_ENDPOINT_URL/login" -d response_type=code -d state=s -d "client_id=$client" \
+    -d "redirect_uri=$console" -d scope=openid -d "username=$1" -d "password=$password" \
+    -d code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM -d code_challenge_method=S256)
+  code=${at##*code=}
+  curl -fsS "$AWS_ENDPOINT_URL/oauth2/token" -d grant_type=authorization_code -d "client_id=$client" -d "redirect_uri=$console" \
+    -d "code=${code%%&*}" -d code_verifier=dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk |
+    python3 -c 'import json, sys; print(json.load(sys.stdin)["access_token"])' >"$folder/$1"
+}
+log_in carol
+log_in dave
+
+expect "the console's files are for everybody" 0 'src="/console/app.js"' curl -fsS "$url/console"
+expect "also those below its address" 0 "" curl -fsS -o /dev/null "$url/console/login.js"
+expect "and say where one logs in" 0 "https://$stack-console.auth.$AWS_REGION.amazoncognito.com/oauth2/authorize" curl -fsS "$url/console/session"
+expect "but its API is for nobody else" 22 401 curl -fsS "$url/api/tasks/$task"
+expect "not even for an operator with another issuer's token" 22 401 curl -fsS -H "Authorization: Bearer $(<"$folder/operator")" "$url/api/tasks/$task"
+expect "nor is the operators' API for the console's people" 4 "(401)" tasks carol show "$task"
+of_console() { "$target/debug/stepwell" "${@:2}" --url "$url/api" --token "$(<"$folder/$1")"; }
+expect "a person of the console looks" 0 "$task" of_console dave list
+task=$(buy)
+expect "and does not act outside of the group" 4 "dave (console) may look, and not act" of_console dave cancel "$task" --reason test
+expect "an operator of the console acts" 0 "$task is compensating now" of_console carol cancel "$task" --reason "the customer called"
+expect "and the audit trail has the name" 0 "by carol (console): the customer called" of_console dave show "$task"
+
+if [[ -n ${STEPWELL_PAGES_TOOLS:-} ]]; then
+  STEPWELL_CONSOLE=$console STEPWELL_LOGIN=https://$stack-console.auth.$AWS_REGION.amazoncognito.com STEPWELL_PASSWORD=$password \
+    node --test --test-reporter=spec "$repo/tests/pages/login.test.mjs" >&2 || failed=1
+fi
+
+# ---- Spans ---------------------------------------------------------------------------------------------------------------
 
 # The last step's function sends its span after the customer's answer.
 for ((waited = 0; waited < 100; waited++)); do

@@ -3,9 +3,9 @@
 //! The API knows a customer by the key of a checkout, which a page sends as a header, and by no cookie. So a page of another site can do no
 //! more than anybody.
 
-use axum::{Router, middleware::from_fn, response::Redirect, routing::get};
+use axum::{Router, response::Redirect, routing::get};
 use checkout::test_card::SAMPLE_CARDS;
-use pages::Pages;
+use pages::{Headers, Pages};
 
 /// The routes of the pages, which are no part of the API.
 #[cfg(test)]
@@ -28,6 +28,6 @@ pub(crate) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
     let cards = serde_json::to_string(&SAMPLE_CARDS).unwrap_or_default();
     let pages = Pages::new(own.into_iter().chain([("cards.json", cards.into())]));
     let home = || get(async || Redirect::temporary("/"));
-    let pages = pages.router("/", "/shop").route("/shop", home()).route("/shop/", home());
-    pages.layer(from_fn(pages::with_headers)).with_state(())
+    let pages = pages.router(&["/"], "/shop").route("/shop", home()).route("/shop/", home());
+    Headers::default().around(pages).with_state(())
 }

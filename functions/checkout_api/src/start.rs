@@ -55,7 +55,7 @@ pub(crate) async fn start<T: Store, Q: Queue, A: Runtime, C: CardTokens + Counte
     body: Body,
 ) -> Result<Response, ApiError> {
     http_api::check_media_type(&headers)?;
-    let caller = caller.as_ref().map(|Extension(Caller(caller))| caller.as_str());
+    let caller = caller.as_ref().map(|Extension(Caller { name, .. })| name.as_str());
     let key = http_api::idempotency_key(&headers, caller)?;
     let body = http_api::read(body, MAX_CONTEXT_BYTES).await?;
     let mut request = take_request(body).map_err(ApiError::Invalid)?;

@@ -21,6 +21,8 @@ use stepwell::{
 pub(crate) enum ApiError {
     /// API Gateway has named no caller.
     NoCaller,
+    /// The caller of this name may look, and not act.
+    MayOnlyLook(String),
     /// The task or the step does not exist, as the text says.
     NotFound(String),
     /// The state of the task or of the step does not allow the action.
@@ -39,6 +41,11 @@ impl ApiError {
         Ok(match self {
             Self::NoCaller => {
                 let text = "Operators only: this request came with nobody's signature or token";
+                (StatusCode::FORBIDDEN, ErrorBody::new(text))
+            }
+            Self::MayOnlyLook(name) => {
+                let text =
+                    format!("{name} may look, and not act: an administrator lets somebody act, by the group operators");
                 (StatusCode::FORBIDDEN, ErrorBody::new(text))
             }
             Self::NotFound(what) => (StatusCode::NOT_FOUND, ErrorBody::new(what)),

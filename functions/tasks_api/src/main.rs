@@ -1,11 +1,12 @@
-//! The operators' HTTP API.
+//! The operators' HTTP API. Where the stack has a console, its pages have the same API under `/api/`.
 
 use checkout::Shop;
 use checkout_aws::AwsShop;
+use stepwell_aws::ServeError;
 use tasks_api::ShopIntake;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), stepwell_aws::ServeError> {
+async fn main() -> Result<(), ServeError> {
     stepwell_aws::init_logging();
     let config = stepwell_aws::aws_config().await;
     let shop = AwsShop::from_env(&config);
@@ -13,6 +14,10 @@ async fn main() -> Result<(), stepwell_aws::ServeError> {
     let deliveries = stepwell_aws::mappings_from_env(&config)?;
     let intake = ShopIntake::new(shop.card_tokens()?);
     let probes = tasks_api::probes(engine.clone());
-    let router = tasks_api::router(engine, deliveries, shop.orders()?, shop.mailer()?, intake);
-    stepwell_aws::http::serve(router.merge(probes)).await
+    let api = tasks_api::router(engine, deliveries, shop.orders()?, shop.mailer()?, intake).merge(probes);
+    let router = match std::env::var("STEPWELL_CONSOLE_PLACE") {
+        Ok(place) => console::for_people(place, api.clone()).merge(api),
+        Err(_) => api,
+    };
+    stepwell_aws::http::serve(router).await
 }

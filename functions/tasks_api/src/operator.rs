@@ -1,11 +1,13 @@
 //! Authorization: a request needs a caller that the API's host has authenticated. On AWS, API Gateway's authorizer does
 //! that.
 //!
-//! A client cannot set the caller itself. So a route that is deployed without its authorizer refuses every request.
+//! A client cannot set the caller itself. So a route that is deployed without its authorizer refuses every request. A caller
+//! who may only look gets no further than that either, whatever the host's routes let through.
 
 use crate::error::ApiError;
 use axum::{
     extract::Request,
+    http::Method,
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -31,20 +33,22 @@ impl Operator {
         &self.0
     }
 
-    fn of(Caller(name): &Caller) -> Option<Self> {
+    /// The caller of a request of this method.
+    fn of(caller: Option<&Caller>, method: &Method) -> Result<Self, ApiError> {
+        let Caller { name, rights } = caller.ok_or(ApiError::NoCaller)?;
         // A name that the audit trail cannot store counts as missing, because every action needs an actor there.
-        Actor::new(name.clone(), "-").ok().map(|_| Self(name.clone()))
+        Actor::new(name.clone(), "-").map_err(|_| ApiError::NoCaller)?;
+        if rights.allow(method) { Ok(Self(name.clone())) } else { Err(ApiError::MayOnlyLook(name.clone())) }
     }
 }
 
-/// Passes a request on to its route if it has an operator, and refuses it otherwise.
+/// Passes a request on to its route if it has an operator who may do that, and refuses it otherwise.
 pub(crate) async fn require(mut request: Request, next: Next) -> Response {
-    let operator = request.extensions().get().and_then(Operator::of);
-    match operator {
-        Some(operator) => {
+    match Operator::of(request.extensions().get(), request.method()) {
+        Ok(operator) => {
             request.extensions_mut().insert(operator);
             next.run(request).await
         }
-        None => ApiError::NoCaller.into_response(),
+        Err(refused) => refused.into_response(),
     }
 }

@@ -150,6 +150,66 @@ fn topic_of_the_alarms_gets_a_test_each_week_where_there_is_one() {
     assert_eq!(role["Policies"][0]["PolicyDocument"]["Statement"], allowed);
 }
 
+/// A route without an authorizer leads to the customers' API, never to the operators'.
+#[test]
+fn routes_of_the_operators_api_know_their_caller() {
+    let template = template();
+    for (id, route) in of_kind(&template, "AWS::ApiGatewayV2::Route") {
+        let properties = &route["Properties"];
+        let of_tasks = properties["Target"] == json!({"Fn::Sub": "integrations/${TasksIntegration}"});
+        assert_eq!(properties.get("AuthorizationType").is_some(), of_tasks, "{id}");
+        // Without a scope a token that is no access token would do.
+        assert_eq!(properties.get("AuthorizationScopes").is_some(), of_tasks, "{id}");
+    }
+}
+
+#[test]
+fn nothing_of_the_console_exists_unless_it_is_asked_for() {
+    let template = template();
+    assert_eq!(template.value()["Parameters"]["ConsoleDomain"]["Default"], "");
+    for section in ["Resources", "Outputs"] {
+        let of_console =
+            template.value()[section].as_object().unwrap().iter().filter(|(id, _)| id.starts_with("Console"));
+        let of_console: Vec<_> = of_console.collect();
+        assert!(!of_console.is_empty(), "{section}");
+        for (id, it) in of_console {
+            assert_eq!(it["Condition"], "ConsoleIsOpen", "{id}");
+        }
+    }
+    for (id, it) in template.value()["Resources"].as_object().unwrap() {
+        let is_cognito = it["Type"].as_str().unwrap().starts_with("AWS::Cognito::");
+        assert!(!is_cognito || id.starts_with("Console"), "{id}");
+    }
+}
+
+#[test]
+fn people_of_the_console_are_made_by_an_administrator_and_log_in_by_the_code_flow_alone() {
+    let template = template();
+    let named = |id: &str| &template.value()["Resources"][id]["Properties"];
+    let people = named("ConsolePeople");
+    assert_eq!(people["AdminCreateUserConfig"]["AllowAdminCreateUserOnly"], true);
+    assert_eq!((&people["MfaConfiguration"], &people["EnabledMfas"]), (&json!("ON"), &json!(["SOFTWARE_TOKEN_MFA"])));
+    let client = named("ConsoleClient");
+    assert_eq!((&client["GenerateSecret"], &client["AllowedOAuthFlows"]), (&json!(false), &json!(["code"])));
+    assert_eq!(client["ExplicitAuthFlows"], json!(["ALLOW_REFRESH_TOKEN_AUTH"]), "no password is taken by an API");
+    let home = json!([{"Fn::Sub": "${Api.ApiEndpoint}/console/"}]);
+    assert_eq!((&client["CallbackURLs"], &client["LogoutURLs"]), (&home, &home));
+    assert_eq!(
+        (&client["RefreshTokenValidity"], &client["TokenValidityUnits"]["RefreshToken"]),
+        (&json!(12), &json!("hours"))
+    );
+    let accepted = &named("ConsoleAuthorizer")["JwtConfiguration"];
+    assert_eq!(accepted["Audience"], json!([{"Ref": "ConsoleClient"}]));
+    let issuer = json!({"Fn::Sub": "https://${ConsolePeople.ProviderName}"});
+    assert_eq!(accepted["Issuer"], issuer);
+    let known = &named("TasksApiFunction")["Environment"]["Variables"]["STEPWELL_CONSOLE_ISSUER"];
+    assert_eq!(
+        *known,
+        json!({"Fn::If": ["ConsoleIsOpen", issuer, {"Ref": "AWS::NoValue"}]}),
+        "the group counts for all of them"
+    );
+}
+
 #[test]
 fn log_level_cannot_silence_the_lines_that_alarms_are_made_of() {
     let template = template();

@@ -1,14 +1,18 @@
 // Asks the operators' API, and tells how the connection stands.
 
 import { ask, NoAnswer, useAnswer as useKept } from "./http.js";
+import * as provider from "./login.js";
 import { useEffect, useState } from "./vendor/hooks.js";
 
 export { changed, Exact, parse, write } from "./http.js";
 
 // ---- The connection and the session
 
-/** `session` is `undefined` before it was asked for, and `null` if there is none. `answered` is when the last answer came. */
-let state = { session: undefined, takesToken: false, answered: Date.now(), lost: false };
+/**
+ * `session` is `undefined` before it was asked for, and `null` if there is none. `login` is where people log in, if that is at the pages of a
+ * provider. `answered` is when the last answer came.
+ */
+let state = { session: undefined, takesToken: false, login: undefined, answered: Date.now(), lost: false };
 const listeners = new Set();
 
 function change(part) {
@@ -51,14 +55,24 @@ const bytes = (text) => String.fromCharCode(...new TextEncoder().encode(text));
 /** The header with the operator's name. */
 const signature = () => (state.session?.may_rename ? { "x-operator": bytes(state.session.operator) } : {});
 
+/** The header with the token that a provider has given. Without one the API refuses. */
+async function authorization() {
+  const token = state.login && (await provider.token(state.login));
+  return token && { authorization: `Bearer ${token}` };
+}
+
 async function exchange(method, url, body, headers = {}, wait = 0) {
   try {
-    const read = await ask(method, url, { body, wait, headers: { "x-stepwell-console": "1", ...signature(), ...headers } });
+    const own = { "x-stepwell-console": "1", ...signature(), ...(await authorization()) };
+    const read = await ask(method, url, { body, wait, headers: { ...own, ...headers } });
     change({ lost: false, answered: Date.now() });
     return read;
   } catch (error) {
     change(error instanceof NoAnswer ? { lost: true } : { lost: false, answered: Date.now() });
-    if (error.status === 401) change({ session: null });
+    if (error.status === 401) {
+      provider.forget();
+      change({ session: null });
+    }
     throw error;
   }
 }
@@ -103,13 +117,20 @@ export function postAs() {
   return (path, body, more) => post(path, body, { ...headers, ...more });
 }
 
-/** Asks whether there is a session. */
+/** Asks whether there is a session, and ends the login that has led here. */
 export async function resume() {
+  const { session, takes_token: takesToken, login } = await exchange("GET", "/console/session");
+  change({ takesToken, login });
+  if (login === undefined) {
+    change({ session: named(session) });
+    return;
+  }
   try {
-    const { session, takes_token: takesToken } = await exchange("GET", "/console/session");
-    change({ session: named(session), takesToken });
-  } catch {
-    // What went wrong is in the state.
+    await provider.complete(login);
+    change({ session: (await provider.token(login)) && (await get("/session")) });
+  } catch (error) {
+    change({ session: null });
+    throw error;
   }
 }
 
@@ -119,6 +140,10 @@ export async function logIn(credentials) {
 }
 
 export async function logOut() {
+  if (state.login) {
+    await provider.end(state.login);
+    return;
+  }
   await exchange("DELETE", "/console/session");
   await resume();
 }

@@ -4,6 +4,7 @@ import { Graces, takeBackAll } from "./actions.js";
 import { changed, logIn, logOut, rename, resume, useConnection } from "./api.js";
 import { BulkAction, BulkActions } from "./bulk.js";
 import { List } from "./list.js";
+import { begin } from "./login.js";
 import { Overview, Search } from "./overview.js";
 import { Boundary, clock, followLinks, html, ID, Problem, relative, Title, useFocusAtTitle, useNow, usePlace } from "./parts.js";
 import { Task } from "./task.js";
@@ -12,7 +13,7 @@ import { render } from "./vendor/preact.js";
 
 /** The pages by their addresses. */
 const PAGES = [
-  [/^\/console\/$/, () => html`<${Overview} />`],
+  [/^\/console\/?$/, () => html`<${Overview} />`],
   [/^\/console\/tasks$/, (place) => html`<${List} place=${place} />`],
   [new RegExp(`^/console/tasks/(${ID})$`, "i"), (_, id) => html`<${Task} id=${id} key=${id} />`],
   [/^\/console\/workflows$/, () => html`<${Later} name="Workflows" load=${() => import("./workflows.js")} />`],
@@ -103,6 +104,18 @@ function Shell({ session }) {
     <main id="main" ref=${main} tabindex="-1"><${Boundary} place=${place} help=${HELP}><${Page} place=${place} /></></main>`;
 }
 
+/** What logs in at the pages of a provider. */
+function LoginElsewhere({ login, refused }) {
+  const [error, fail] = useState();
+  return html`
+    <main class="login">
+      <${Title} title="Log in">Log in to Stepwell</>
+      <${Problem} error=${error ?? refused} />
+      <p>You log in at <code>${new URL(login.authorize).host}</code>, and come back to this page.</p>
+      <p><button class="first" onClick=${() => begin(login).catch(fail)}>Log in</button></p>
+    </main>`;
+}
+
 function Login({ takesToken }) {
   const [error, fail] = useState();
   const field = useRef();
@@ -127,25 +140,32 @@ function Login({ takesToken }) {
 }
 
 function App() {
-  const { session, takesToken, lost } = useConnection();
+  const { session, takesToken, login, lost } = useConnection();
   const [refused, refuse] = useState();
+  const ask = () => resume().catch(refuse);
   useEffect(() => {
     const code = new URLSearchParams(location.hash.slice(1)).get("login");
     if (code === null) {
-      resume();
+      ask();
       return;
     }
     // The code is of no use any more, and the history should not have it.
     history.replaceState(null, "", location.pathname);
     logIn({ code }).catch(async (error) => {
-      await resume();
+      await ask();
       refuse(error);
     });
   }, []);
   if (session) return html`<${Shell} session=${session} /><${Graces} />`;
-  if (session === null) return html`${refused && html`<div class="login"><${Problem} error=${refused} /></div>`}<${Login} takesToken=${takesToken} /><${Graces} />`;
+  if (session === null) {
+    return html`
+      ${login
+        ? html`<${LoginElsewhere} login=${login} refused=${refused} />`
+        : html`${refused && html`<div class="login"><${Problem} error=${refused} /></div>`}<${Login} takesToken=${takesToken} />`}
+      <${Graces} />`;
+  }
   return lost
-    ? html`<main class="login"><h1>No connection</h1><p>Nothing answers. Does the program run?</p><button onClick=${resume}>Try again</button></main>`
+    ? html`<main class="login"><h1>No connection</h1><p>Nothing answers. Does the program run?</p><button onClick=${ask}>Try again</button></main>`
     : null;
 }
 

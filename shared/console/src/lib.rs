@@ -9,24 +9,28 @@
 //!
 //! **What a page of another site can do.** Nothing: a request has to carry a header that a browser lets only this console's pages send,
 //! its `Origin` has to be this host's, and the cookie is `SameSite=Strict`. The `Content-Security-Policy` allows no script but the console's own.
+//!
+//! Of a console that the network can reach, people log in at the pages of a provider ([`Login`]), and there is no cookie.
 
+mod open;
 mod session;
 #[cfg(test)]
 mod tests;
 
+pub use open::{Login, for_people};
 pub use session::{LINK, SESSION};
 
 use axum::{
     Json, Router,
     body::Bytes,
     extract::{Request, State, rejection::JsonRejection},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Redirect, Response},
     routing::get,
 };
-use http_api::refusal;
-use pages::Pages;
+use http_api::{Rights, refusal};
+use pages::{Headers, Pages};
 use serde::Serialize;
 use session::{Credentials, Sessions};
 use std::{collections::BTreeMap, io, sync::Arc, time::SystemTime};
@@ -44,8 +48,8 @@ pub struct Settings {
     pub operator: Operator,
     /// The token that logs in, besides the link; `None` where only the link does.
     pub token: Option<String>,
-    /// Whether the pages may only look. Then no action passes.
-    pub read_only: bool,
+    /// What the pages may do. If they may only look, no action passes.
+    pub rights: Rights,
     /// Whether each request costs money, as those to a stack do. Then the pages ask less often.
     pub metered: bool,
     /// The error codes that tasks may have, which the pages explain.
@@ -86,18 +90,20 @@ impl Console {
 
     /// Serves the pages under `/console/`, and this API under `/api/` to whoever has logged in.
     pub fn router(self, api: Router) -> Router {
-        let files = Pages::new(files().into_iter().chain([("codes.json", explained(&self.settings.codes).into())]));
+        let pages = pages(&self.settings.codes).route("/", get(async || Redirect::temporary("/console/")));
         let console = Arc::new(self);
         let api = api.layer(from_fn_with_state(console.clone(), require_session));
         let of_session = get(show_session).post(log_in).delete(log_out).with_state(console);
         let for_pages =
             Router::new().nest("/api", api).route("/console/session", of_session).layer(from_fn(of_own_pages));
-        let pages = files
-            .router("/console/", "/console")
-            .route("/", get(async || Redirect::temporary("/console/")))
-            .route("/console", get(async || Redirect::permanent("/console/")));
-        for_pages.merge(pages).layer(from_fn(pages::with_headers))
+        Headers::default().around(for_pages.merge(pages))
     }
+}
+
+/// The pages, which explain these codes.
+fn pages(codes: &[&'static CodeEntry]) -> Router {
+    let files = Pages::new(files().into_iter().chain([("codes.json", explained(codes).into())]));
+    files.router(&["/console", "/console/"], "/console")
 }
 
 /// The files of the pages.
@@ -112,6 +118,7 @@ fn files() -> impl IntoIterator<Item = (&'static str, Bytes)> {
         "graph.js"
         "index.html"
         "list.js"
+        "login.js"
         "overview.js"
         "parts.js"
         "reveal.js"
@@ -133,12 +140,12 @@ struct SessionView<'a> {
 }
 
 impl<'a> From<&'a Settings> for SessionView<'a> {
-    fn from(Settings { place, operator, read_only, metered, .. }: &'a Settings) -> Self {
+    fn from(Settings { place, operator, rights, metered, .. }: &'a Settings) -> Self {
         let (operator, may_rename) = match operator {
             Operator::Known(name) => (name, false),
             Operator::Named(name) => (name, true),
         };
-        Self { place, operator, may_rename, may_write: !read_only, metered: *metered }
+        Self { place, operator, may_rename, may_write: *rights == Rights::Act, metered: *metered }
     }
 }
 
@@ -147,11 +154,14 @@ impl<'a> From<&'a Settings> for SessionView<'a> {
 struct Standing<'a> {
     session: Option<SessionView<'a>>,
     takes_token: bool,
+    /// Where people log in, if that is at the pages of a provider.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    login: Option<&'a Login>,
 }
 
 async fn show_session(State(console): State<Arc<Console>>, headers: HeaderMap) -> Response {
     let session = console.sessions.is_open(&headers).then(|| SessionView::from(&console.settings));
-    Json(Standing { session, takes_token: console.settings.token.is_some() }).into_response()
+    Json(Standing { session, takes_token: console.settings.token.is_some(), login: None }).into_response()
 }
 
 async fn log_in(
@@ -203,7 +213,7 @@ async fn require_session(State(console): State<Arc<Console>>, request: Request, 
     if !console.sessions.is_open(request.headers()) {
         return refusal(StatusCode::UNAUTHORIZED, "Log in to the console first");
     }
-    if console.settings.read_only && !matches!(*request.method(), Method::GET | Method::HEAD) {
+    if !console.settings.rights.allow(request.method()) {
         return refusal(StatusCode::FORBIDDEN, "This console may only look");
     }
     next.run(request).await

@@ -6,6 +6,8 @@ use axum::{
     http::{Request, response::Parts},
     routing::any,
 };
+use http_api::Caller;
+use serde_json::{Value, json};
 use stepwell::core::codes::{EngineCode, ErrorCode};
 use test_case::test_case;
 use tower::ServiceExt;
@@ -20,7 +22,7 @@ fn console(token: Option<&str>, read_only: bool) -> (Router, String) {
         place: "a test".to_owned(),
         operator: Operator::Named("ann".to_owned()),
         token: token.map(str::to_owned),
-        read_only,
+        rights: if read_only { Rights::Look } else { Rights::Act },
         metered: false,
         codes: EngineCode::ALL.iter().map(|code| code.entry()).collect(),
     });
@@ -199,6 +201,95 @@ async fn every_answer_says_what_a_browser_may_do_with_it() {
         let is_file = path.ends_with("app.js") || path.ends_with("json");
         assert_eq!(answer.headers["cache-control"], if is_file { "no-cache" } else { "no-store" }, "{path}");
     }
+}
+
+// ---- The console that the network can reach
+
+/// Its pages.
+fn open_pages(domain: &str) -> Option<Router> {
+    Some(Login::at_cognito(domain, "client-1".to_owned())?.pages(&[]))
+}
+
+/// Its API, which answers each request with its path, asked by this caller.
+fn open_api(caller: Option<Caller>) -> Router {
+    let api = Router::new().fallback(any(async |request: axum::extract::Request| request.uri().path().to_owned()));
+    let router = for_people("stepwell-prod".to_owned(), api);
+    match caller {
+        Some(caller) => router.layer(axum::Extension(caller)),
+        None => router,
+    }
+}
+
+const DOMAIN: &str = "https://stepwell-prod.auth.eu-central-1.amazoncognito.com";
+
+#[tokio::test]
+async fn open_console_says_where_people_log_in() {
+    let router = open_pages(DOMAIN).unwrap();
+    let (answer, body) = send(&router, "GET /console/session", &[], "").await;
+    let expected = json!({
+        "session": null,
+        "takes_token": false,
+        "login": {
+            "authorize": format!("{DOMAIN}/oauth2/authorize"),
+            "token": format!("{DOMAIN}/oauth2/token"),
+            "revoke": format!("{DOMAIN}/oauth2/revoke"),
+            "logout": format!("{DOMAIN}/logout"),
+            "client_id": "client-1",
+            "scope": "openid",
+        },
+    });
+    assert_eq!((answer.status.as_u16(), serde_json::from_str(&body).ok()), (200, Some(expected)));
+    assert_eq!(answer.headers["cache-control"], "no-store");
+}
+
+#[test_case(Rights::Act, true)]
+#[test_case(Rights::Look, false)]
+#[tokio::test]
+async fn open_console_says_who_has_logged_in(rights: Rights, may_write: bool) {
+    let router = open_api(Some(Caller { name: "ann (console)".to_owned(), rights }));
+    let (_, body) = send(&router, "GET /api/session", &[], "").await;
+    let expected = json!({
+        "place": "stepwell-prod", "operator": "ann (console)", "may_rename": false, "may_write": may_write, "metered": true,
+    });
+    assert_eq!(serde_json::from_str::<Value>(&body).unwrap(), expected);
+    assert_eq!(send(&router, "GET /api/tasks/1", &[], "").await.1, "/tasks/1", "the API is asked without the prefix");
+}
+
+#[tokio::test]
+async fn open_console_has_no_cookie_and_says_nothing_to_nobody() {
+    let cookie = [("cookie", "stepwell_console_8081=1.2")];
+    assert_eq!(send(&open_api(None), "GET /api/session", &cookie, "").await.0.status, 401);
+    let router = open_pages(DOMAIN).unwrap();
+    let (answer, _) = send(&router, "POST /console/session", &[], &format!(r#"{{"token": "{TOKEN}"}}"#)).await;
+    assert_eq!((answer.status.as_u16(), answer.headers.get("set-cookie")), (405, None));
+}
+
+#[tokio::test]
+async fn open_console_asks_the_place_of_its_login_and_no_other() {
+    let router = open_pages(DOMAIN).unwrap();
+    for path in ["/console", "/console/", "/console/tasks", "/console/app.js", "/console/session"] {
+        let (answer, _) = send(&router, &format!("GET {path}"), &[], "").await;
+        assert_eq!(answer.status, 200, "{path}");
+        let policy = answer.headers["content-security-policy"].to_str().unwrap();
+        assert_eq!(
+            policy,
+            format!(
+                "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self' {DOMAIN}; \
+                 frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+            )
+        );
+    }
+}
+
+#[test_case("https://id.example.com" => true)]
+#[test_case("id.example.com" => false; "no scheme")]
+#[test_case("https://id.example.com/login" => false; "a path")]
+#[test_case("https://id.example.com; script-src *" => false; "another directive")]
+#[test_case("https://*" => false; "all hosts")]
+#[test_case("https://" => false; "no host")]
+#[test_case("" => false; "nothing")]
+fn place_of_the_login_is_an_origin(domain: &str) -> bool {
+    open_pages(domain).is_some()
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ pub use details::Details;
 pub use error::{Cause, CommonError, ErrorBody, refusal};
 pub use every_request::AnswerBy;
 pub use fields::Fields;
-pub use request::{Caller, ClientAddress, Correlation, QueryFields, RequestId, idempotency_key, query_fields};
+pub use request::{Caller, ClientAddress, Correlation, QueryFields, RequestId, Rights, idempotency_key, query_fields};
 pub use task_key::{TASK_KEY_HEADER, TaskKeys, WeakSecret};
 pub use violations::{MOST_VIOLATIONS, violations_below};
 pub use wait::Wait;

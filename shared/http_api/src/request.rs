@@ -3,7 +3,7 @@
 use crate::CommonError;
 use axum::{
     extract::{FromRequestParts, Query},
-    http::{HeaderMap, HeaderName, request::Parts},
+    http::{HeaderMap, HeaderName, Method, request::Parts},
 };
 use std::{convert::Infallible, net::IpAddr};
 use stepwell::{CorrelationId, IdempotencyKey, NotAKey, core::trace_parent::TraceParent};
@@ -44,7 +44,28 @@ impl<S: Sync> FromRequestParts<S> for Correlation {
 
 /// The caller that the host has authenticated. A client cannot set it.
 #[derive(Clone, Debug)]
-pub struct Caller(pub String);
+pub struct Caller {
+    /// Its name, as the audit trail has it.
+    pub name: String,
+    /// What it may do.
+    pub rights: Rights,
+}
+
+/// What somebody may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rights {
+    /// Look.
+    Look,
+    /// Look and act.
+    Act,
+}
+
+impl Rights {
+    /// Whether requests of this method are among it.
+    pub fn allow(self, method: &Method) -> bool {
+        self == Self::Act || matches!(*method, Method::GET | Method::HEAD)
+    }
+}
 
 /// The IP address that the host was called from; `None` where the host does not say. A client cannot set it. Behind a proxy of
 /// your own it is the proxy's.

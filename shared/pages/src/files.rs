@@ -54,12 +54,13 @@ impl Pages {
         Self(shared.into_iter().chain(own).map(|(path, bytes)| (path, File::new(path, bytes))).collect())
     }
 
-    /// Serves the page at this address, and the files below this path. What is below it without a dot is the page as well.
+    /// Serves the page at these addresses, and the files below this path. What is below it without a dot is the page as well.
     /// A browser that takes gzip gets them compressed, to about a third.
-    pub fn router(self, page_at: &str, files_below: &str) -> Router {
-        Router::new()
-            .route(page_at, get(page))
-            .route(&format!("{files_below}/{{*path}}"), get(file))
+    pub fn router(self, page_at: &[&str], files_below: &str) -> Router {
+        let files = Router::new().route(&format!("{files_below}/{{*path}}"), get(file));
+        page_at
+            .iter()
+            .fold(files, |routes, address| routes.route(address, get(page)))
             .with_state(Arc::new(self))
             .layer(CompressionLayer::new())
     }

@@ -8,7 +8,7 @@ mod files;
 mod headers;
 
 pub use files::Pages;
-pub use headers::with_headers;
+pub use headers::Headers;
 
 #[doc(hidden)]
 pub use axum::body::Bytes;

@@ -7,12 +7,12 @@ pub use task_keys::task_keys_from_env;
 use crate::serve::{export_spans, invocation};
 use axum::{
     Router,
-    extract::Request,
+    extract::{Request, State},
     http::{HeaderName, HeaderValue, header},
-    middleware::{Next, from_fn},
+    middleware::{Next, from_fn, from_fn_with_state},
     response::Response,
 };
-use http_api::{Caller, ClientAddress, CommonError, QueryFields, RequestId};
+use http_api::{Caller, ClientAddress, CommonError, QueryFields, RequestId, Rights};
 use lambda_http::{
     Adapter, LambdaEvent, RequestExt, Service,
     aws_lambda_events::apigw::{ApiGatewayRequestAuthorizer, ApiGatewayV2httpRequest},
@@ -26,6 +26,7 @@ use std::{
     collections::BTreeMap,
     convert::Infallible,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
     time::Duration,
 };
 
@@ -96,7 +97,8 @@ fn invalid_event(event: &str, error: &serde_json::Error) -> InvalidEvent {
     header.unwrap_or_else(|| InvalidEvent::Event(error.to_string()))
 }
 
-/// Serves an API to Lambda's invocations until Lambda ends the process.
+/// Serves an API to Lambda's invocations until Lambda ends the process. The people of a console are known by the environment: they have tokens of
+/// the issuer `STEPWELL_CONSOLE_ISSUER`, a user pool of Cognito.
 ///
 /// # Errors
 /// The runtime API does not answer.
@@ -110,11 +112,15 @@ pub async fn serve(router: Router) -> Result<(), lambda_http::Error> {
         }
         response
     });
-    lambda_runtime::run(service(router.layer(exporting))).await
+    let people = std::env::var("STEPWELL_CONSOLE_ISSUER").ok().map(Into::into);
+    lambda_runtime::run(service(router.layer(exporting), people)).await
 }
 
+/// The issuer of the tokens of a console's people; `None` where no console is open to the network.
+type People = Option<Arc<str>>;
+
 /// Adds the event's request id, caller and query to the request, in types that do not depend on Lambda.
-async fn with_context(mut request: Request, next: Next) -> Response {
+async fn with_context(State(people): State<People>, mut request: Request, next: Next) -> Response {
     let id = request.lambda_context_ref().map(|context| RequestId(context.request_id.clone()));
     let query = request
         .query_string_parameters_ref()
@@ -123,7 +129,8 @@ async fn with_context(mut request: Request, next: Next) -> Response {
         Some(RequestContext::ApiGatewayV2(context)) => Some(context),
         _ => None,
     };
-    let caller = context.and_then(|context| context.authorizer.as_ref()).and_then(caller);
+    let caller = context.and_then(|context| context.authorizer.as_ref());
+    let caller = caller.and_then(|authorizer| self::caller(authorizer, people.as_deref()));
     let address = context.and_then(|context| context.http.source_ip.as_deref()?.parse().ok());
     let extensions = request.extensions_mut();
     id.and_then(|id| extensions.insert(id));
@@ -133,25 +140,36 @@ async fn with_context(mut request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-/// Reads the caller that the authorizer has authenticated: the ARN of an IAM identity, or a token's subject and issuer.
-/// No part of the client's request can set it.
-fn caller(authorizer: &ApiGatewayRequestAuthorizer) -> Option<Caller> {
-    let name = match (&authorizer.iam, &authorizer.jwt) {
-        (Some(iam), _) => iam.user_arn.clone()?,
-        (None, Some(jwt)) => {
-            let claim = |name| jwt.claims.get(name).filter(|value: &&String| !value.is_empty());
-            format!("{} ({})", claim("sub")?, claim("iss")?)
-        }
-        (None, None) => return None,
-    };
-    Some(Caller(name))
+/// The group of a console's people who may act.
+const OPERATORS: &str = "operators";
+
+/// Reads the caller that the authorizer has authenticated: the ARN of an IAM identity, the name of one of the console's people, or the subject and the
+/// issuer of another token. No part of the client's request can set it. IAM and the scopes of other issuers have decided before what a caller
+/// may do; Cognito gives all people of a client the same scopes, so theirs is decided here.
+fn caller(authorizer: &ApiGatewayRequestAuthorizer, people: Option<&str>) -> Option<Caller> {
+    if let Some(iam) = &authorizer.iam {
+        return Some(Caller { name: iam.user_arn.clone()?, rights: Rights::Act });
+    }
+    let claims = &authorizer.jwt.as_ref()?.claims;
+    let claim = |name| claims.get(name).filter(|value: &&String| !value.is_empty());
+    let issuer = claim("iss")?;
+    if people != Some(issuer) {
+        return Some(Caller { name: format!("{} ({issuer})", claim("sub")?), rights: Rights::Act });
+    }
+    // An array comes as `[one two]`. The name of a group has no blank.
+    let groups = claim("cognito:groups").and_then(|groups| groups.strip_prefix('[')?.strip_suffix(']'));
+    let may_act = groups.is_some_and(|groups| groups.split(' ').any(|group| group == OPERATORS));
+    // No name of another caller ends like this, whatever a person is called.
+    let name = format!("{} (console)", claim("username")?);
+    Some(Caller { name, rights: if may_act { Rights::Act } else { Rights::Look } })
 }
 
 /// Wraps an API for Lambda, as `lambda_http::run` does. In addition it answers events that are not requests.
-pub fn service(
+fn service(
     router: Router,
+    people: People,
 ) -> impl Service<LambdaEvent<Event>, Response = impl Serialize, Error = Infallible, Future: Send> {
-    let router = router.layer(from_fn(with_context));
+    let router = router.layer(from_fn_with_state(people, with_context));
     service_fn(move |LambdaEvent { payload: Event(request), context }: LambdaEvent<Event>| {
         let call = |router: Router, request| {
             let event = LambdaEvent::new(request, context.clone());
@@ -168,7 +186,7 @@ pub fn service(
 /// Makes an API that refuses every request for this reason.
 fn refuse(why: InvalidEvent) -> Router {
     const AT_ONCE: Duration = Duration::from_secs(1);
-    http_api::refusing(move || why.clone().into(), AT_ONCE).layer(from_fn(with_context))
+    http_api::refusing(move || why.clone().into(), AT_ONCE).layer(from_fn_with_state(People::default(), with_context))
 }
 
 #[cfg(test)]

@@ -58,7 +58,9 @@ async fn idempotency_key_belongs_to_its_caller() {
     let api = Api::new();
     let as_caller = async |caller: Option<&str>, quantity: &str| {
         let request = Request::post("/checkout").header("Idempotency-Key", "cart-1");
-        let request = caller.into_iter().fold(request, |all, name| all.extension(http_api::Caller(name.to_owned())));
+        let request = caller.into_iter().fold(request, |all, name| {
+            all.extension(http_api::Caller { name: name.to_owned(), rights: http_api::Rights::Act })
+        });
         api.send_as_it_is(request, &[], with("/checkout/cart_items/0/quantity", quantity)).await
     };
     let first = as_caller(None, "1").await;

@@ -22,7 +22,7 @@ use checkout::{
     StoreError,
     testing::{MemoryShop, Outage},
 };
-use http_api::Caller;
+use http_api::{Caller, Rights};
 use serde_json::{Value, json};
 use std::{
     io::Write,
@@ -100,7 +100,8 @@ impl Api {
     }
 
     async fn send(&self, caller: Option<&str>, mut request: Request<Body>) -> ApiAnswer {
-        caller.and_then(|name| request.extensions_mut().insert(Caller(name.to_owned())));
+        let caller = caller.map(|name| Caller { name: name.to_owned(), rights: Rights::Act });
+        caller.and_then(|caller| request.extensions_mut().insert(caller));
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let (parts, body) = self.router().oneshot(request).await.unwrap().into_parts();
         let text = String::from_utf8(axum::body::to_bytes(body, usize::MAX).await.unwrap().to_vec()).unwrap();
@@ -227,6 +228,27 @@ async fn request_without_a_caller_is_refused(caller: Option<&str>) {
         let body = r#"{"reason": "why", "dry_run": false, "result": 1}"#;
         let answer = api.send_as(caller, method, &path, body).await;
         assert_eq!((answer.status, &answer.body()["success"]), (403, &json!(false)), "{method} {path}");
+    }
+    assert_eq!(api.trail(id).await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn caller_who_may_only_look_changes_nothing() {
+    let api = Api::new();
+    let id = api.failed("pay").await;
+    for (method, path) in routes(id) {
+        let caller = Caller { name: "bob (console)".to_owned(), rights: Rights::Look };
+        let body = Body::from(r#"{"reason": "why", "dry_run": false, "result": 1}"#);
+        let request = Request::builder().method(method).uri(&path).extension(caller).body(body).unwrap();
+        let answer = api.send(None, request).await;
+        match method {
+            "GET" => assert_ne!(answer.status, 403, "{path}"),
+            _ => {
+                let error =
+                    "bob (console) may look, and not act: an administrator lets somebody act, by the group operators";
+                assert_eq!((answer.status, answer.body()), (403, json!({"success": false, "error": error})), "{path}");
+            }
+        }
     }
     assert_eq!(api.trail(id).await, []);
 }

@@ -15,7 +15,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use console::{Console, Operator, Settings};
-use http_api::refusal;
+use http_api::{Rights, refusal};
 use std::{sync::Arc, time::Duration};
 use tokio::signal::ctrl_c;
 
@@ -37,7 +37,7 @@ pub(super) async fn serve(api: Api, port: u16, read_only: bool) -> Result<(), Fa
         place: place(&api),
         operator: operator(&api.caller),
         token: None,
-        read_only,
+        rights: if read_only { Rights::Look } else { Rights::Act },
         metered: !matches!(api.caller, Caller::Owner(..)),
         codes: checkout::error_codes().collect(),
     });

@@ -8,14 +8,20 @@ use test_case::test_case;
 
 const REQUEST_ID: &str = "af9c3624-3842-4629-a9d2-4ea1f7b5d8a1";
 
+/// The issuer of the tokens of the console's people.
+const PEOPLE: &str = "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_abc";
+
 /// Answers with the request that it received.
 async fn echo(request: Request) -> Json<Value> {
     let (parts, body) = request.into_parts();
     let body = String::from_utf8(to_bytes(body, usize::MAX).await.unwrap().to_vec()).unwrap();
-    let caller = parts.extensions.get().map(|Caller(name)| name.as_str());
+    let caller = parts.extensions.get::<Caller>();
+    let (rights, caller) = (caller.map(|caller| format!("{:?}", caller.rights)), caller.map(|caller| &caller.name));
     let (method, key) = (parts.method.as_str(), parts.headers.get("idempotency-key"));
     let key = key.map(|key| key.to_str().unwrap());
-    Json(json!({"method": method, "query": http_api::query_fields(&parts), "caller": caller, "key": key, "body": body}))
+    Json(
+        json!({"method": method, "query": http_api::query_fields(&parts), "caller": caller, "rights": rights, "key": key, "body": body}),
+    )
 }
 
 /// An event of an HTTP API, payload format 2.0, with these parts.
@@ -47,7 +53,7 @@ async fn invoke(event: &Value) -> (u64, Value) {
     let mut context = lambda_http::Context::default();
     context.request_id = REQUEST_ID.to_owned();
     let event = LambdaEvent::new(serde_json::from_str(&event.to_string()).unwrap(), context);
-    let answer = serde_json::to_value(service(router).oneshot(event).await.unwrap()).unwrap();
+    let answer = serde_json::to_value(service(router, Some(PEOPLE.into())).oneshot(event).await.unwrap()).unwrap();
     let headers = &answer["headers"];
     for (name, value) in
         [("content-type", "application/json"), ("cache-control", "no-store"), ("x-request-id", REQUEST_ID)]
@@ -71,8 +77,7 @@ async fn received(parts: Value) -> Value {
 async fn request_reaches_the_route_unchanged(body: &str, base64: bool) {
     let found = received(json!({"body": body, "isBase64Encoded": base64, "rawQueryString": "a=x+y&a=%C3%A9"})).await;
     let query = [["a", "x y"], ["a", "\u{e9}"]];
-    let expected =
-        json!({"method": "POST", "query": query, "caller": null, "key": "k-1", "body": "{\"a\": \"\u{e9}\"}"});
+    let expected = json!({"method": "POST", "query": query, "caller": null, "rights": null, "key": "k-1", "body": "{\"a\": \"\u{e9}\"}"});
     assert_eq!(found, expected);
 }
 
@@ -143,5 +148,30 @@ fn jwt(claims: Value) -> Value {
 #[tokio::test]
 async fn caller_is_read_from_the_authorizer(authorizer: Value, name: Option<&str>) {
     let found = received(json!({"requestContext": {"authorizer": authorizer}, "headers": {"caller": "mallory"}})).await;
-    assert_eq!(found["caller"].as_str(), name);
+    assert_eq!((found["caller"].as_str(), found["rights"].as_str()), (name, name.and(Some("Act"))));
+}
+
+#[test_case(json!({"cognito:groups": "[operators]"}), "Act"; "in the group")]
+#[test_case(json!({"cognito:groups": "[admins operators]"}), "Act"; "in the group and another")]
+#[test_case(json!({"cognito:groups": "[admins]"}), "Look"; "in another group")]
+#[test_case(json!({"cognito:groups": "[co-operators operators2]"}), "Look"; "in groups with names that have that of the group in them")]
+#[test_case(json!({"cognito:groups": "[[operators]]"}), "Look"; "in a group whose name has brackets")]
+#[test_case(json!({"cognito:groups": "operators"}), "Look"; "in what is no list")]
+#[test_case(json!({"groups": "[operators]"}), "Look"; "in none")]
+#[tokio::test]
+async fn person_of_the_console_acts_as_one_of_its_operators(claims: Value, rights: &str) {
+    let mut all = json!({"sub": "0a1b", "iss": PEOPLE, "username": "ann", "client_id": "client-1"});
+    all.as_object_mut().unwrap().extend(claims.as_object().unwrap().clone());
+    let found = received(json!({"requestContext": {"authorizer": jwt(all)}})).await;
+    assert_eq!((found["caller"].as_str(), found["rights"].as_str()), (Some("ann (console)"), Some(rights)));
+}
+
+/// The group counts in the console's pool alone: the scopes of other issuers say who may act.
+#[tokio::test]
+async fn token_of_another_issuer_needs_no_group_and_one_of_the_console_a_name() {
+    let other = jwt(json!({"sub": "0a1b", "iss": "https://id.example.com", "username": "ann"}));
+    let found = received(json!({"requestContext": {"authorizer": other}})).await;
+    assert_eq!((&found["caller"], &found["rights"]), (&json!("0a1b (https://id.example.com)"), &json!("Act")));
+    let nameless = jwt(json!({"sub": "0a1b", "iss": PEOPLE, "cognito:groups": "[operators]"}));
+    assert_eq!(received(json!({"requestContext": {"authorizer": nameless}})).await["caller"], json!(null));
 }

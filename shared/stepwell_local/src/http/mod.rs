@@ -15,7 +15,7 @@ use axum::{
     middleware::{Next, from_fn},
     response::IntoResponse,
 };
-use http_api::{Caller, refusal};
+use http_api::{Caller, Rights, refusal};
 use stepwell::Actor;
 
 /// The header by which operators say who they are. Whoever has the token is believed.
@@ -69,5 +69,5 @@ fn caller(headers: &HeaderMap) -> Option<Caller> {
         Some(name) => str::from_utf8(name.as_bytes()).ok()?,
         None => OPERATOR,
     };
-    Actor::new(name, "-").ok().map(|_| Caller(name.to_owned()))
+    Actor::new(name, "-").ok().map(|_| Caller { name: name.to_owned(), rights: Rights::Act })
 }

@@ -11,8 +11,9 @@ use tower::ServiceExt;
 
 /// Answers with what the API is told about the caller of a request.
 fn echo() -> Router {
-    let told =
-        get(async |request: Request| format!("{:?}", request.extensions().get().map(|Caller(name)| name.clone())));
+    let told = get(async |request: Request| {
+        format!("{:?}", request.extensions().get().map(|Caller { name, .. }| name.clone()))
+    });
     Router::new().route("/", told)
 }
 

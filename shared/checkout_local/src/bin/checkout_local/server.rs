@@ -6,7 +6,7 @@ use checkout_api::Limits;
 use checkout_local::{GATEWAY_SCHEMA, LocalShop, Outbox, SCHEMA};
 use console::{Console, Operator};
 use futures::future::try_join_all;
-use http_api::TaskKeys;
+use http_api::{Rights, TaskKeys};
 use std::{
     collections::BTreeMap,
     env, fs,
@@ -155,7 +155,7 @@ impl Server {
                 env::var("USER").ok().filter(|name| !name.is_empty()).unwrap_or("operator".to_owned()),
             ),
             token: Some(operator_token.expose().to_owned()),
-            read_only: false,
+            rights: Rights::Act,
             metered: false,
             codes: checkout::error_codes().collect(),
         });
