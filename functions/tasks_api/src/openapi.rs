@@ -337,7 +337,7 @@ fn rerun(document: &mut Document) {
         "input": {"description": "The whole new input, in the place of a patch. The paths of violations lead into it in both cases."},
         "again": optional(json!({"type": "boolean", "default": false, "description": again})),
         "from": optional(json!({"type": "string", "description": "The step at which the new task begins. It keeps the results \
-            of those before it, which must have no compensation. Without it the new task begins at the first step."})),
+            of those before and beside it, which were made of the old input. The workflow must have no compensations. Without it the new task runs whole."})),
     });
     let mut body = because(fields, &[]);
     body["not"] = json!({"required": ["patch", "input"]});

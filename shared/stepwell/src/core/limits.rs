@@ -8,9 +8,9 @@ pub const MAX_CONTEXT_BYTES: usize = 256 * 1024;
 /// The maximum size of a step's result, in bytes of JSON. The audit trail takes the rest of the item's 400 KiB.
 pub const MAX_RESULT_BYTES: usize = 256 * 1024;
 
-/// The maximum size of all results that a rerun keeps, in bytes of JSON. They are written in one transaction, of which DynamoDB takes 4 MB: the task's
-/// item and the names and numbers of a hundred steps take the rest.
-pub const MAX_KEPT_BYTES: usize = 3 * 1024 * 1024;
+/// The maximum size of all results that a rerun keeps, in bytes of JSON. They are written in one transaction, which takes two write units for each KB, and
+/// DynamoDB gives one partition 1,000 write units a second.
+pub const MAX_KEPT_BYTES: usize = 400 * 1024;
 
 /// How much longer a step's function may run than its handler, and a message's visibility timeout lasts. The claim and the
 /// load before the handler and [`SETTLE_RESERVE`] after it have to fit in.

@@ -1,8 +1,8 @@
 //! The rules of a rerun, as pure functions of the task's items and the time: nothing of the task may run any more, and what it did must not
 //! be done twice. [`reserve_rerun`](super::task::reserve_rerun) makes sure that it stays so.
 //!
-//! A rerun begins with the first steps, or [keeps the results](kept) of those before a later one. A step with a compensation is never kept: two
-//! tasks would stand on what only one of them may undo.
+//! A rerun begins with the first steps, or [keeps the results](kept) of those before a later one. Of a workflow with compensations nothing is kept: two
+//! tasks would stand on what one of them may undo.
 
 use super::{
     record::{KeptResult, RETENTION, RerunAs, StepRecord},
@@ -11,7 +11,6 @@ use super::{
 use crate::core::{
     id::TaskId,
     limits::MAX_KEPT_BYTES,
-    plan::Plan,
     state::{End, StepState, TaskState, TaskStatus},
     timestamp::Timestamp,
 };
@@ -61,15 +60,35 @@ pub enum NotRerun {
     /// The rerun is to begin at a step that the workflow does not have.
     #[error("its workflow has no step `{0}` to begin at")]
     NoStep(String),
-    /// The step comes before the one at which the rerun is to begin, and has no result that can be kept.
-    #[error("a rerun from `{from}` keeps the result of `{step}`, {why}; begin at that step, or at the first one")]
-    NotKept {
+    /// The workflow has compensations, by which one of two tasks might undo what both stand on.
+    #[error(
+        "its workflow has compensations, such as `{0}`, and two tasks would stand on what one of them may undo; rerun it without a step to begin at"
+    )]
+    HasCompensations(String),
+    /// The steps of the workflow, or what is secret in their results, are not those of the task.
+    #[error("its workflow has other steps or secrets now than those of {0}; rerun it without a step to begin at")]
+    Changed(String),
+    /// The step comes before the one at which the rerun is to begin, and is not done.
+    #[error("a rerun from `{from}` keeps the result of `{step}`, which is {state} and has none; begin at that step")]
+    NotDone {
         /// The step at which the rerun is to begin.
         from: String,
         /// The step before it.
         step: String,
-        /// Why its result cannot be kept.
-        why: NotKept,
+        /// Its state.
+        state: StepState,
+    },
+    /// The result of a step that would be kept does not fit the type that the step has now.
+    #[error(
+        "a rerun from `{from}` keeps the result of `{step}`, which does not fit the step's type any more at `{path}`; begin at that step"
+    )]
+    OtherType {
+        /// The step at which the rerun is to begin.
+        from: String,
+        /// The step whose result would be kept.
+        step: String,
+        /// Where it does not fit, as a JSON pointer into the result. What is there may be a secret.
+        path: String,
     },
     /// The results of the steps before the one at which the rerun is to begin have more bytes than one write takes.
     #[error(
@@ -91,51 +110,33 @@ pub enum NotRerun {
     Expired(Timestamp),
 }
 
-/// The reason why a rerun cannot keep the result of a step.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotKept {
-    /// It has a compensation, now or in the old task.
-    #[error("which has a compensation, `{0}`, and what it did belongs to the task that may undo it")]
-    HasCompensation(String),
-    /// A compensation of the old task was attempted, and may have undone more than its own step.
-    #[error("and the compensation `{0}` of the old task may have undone what it did")]
-    MayBeUndone(String),
-    /// It is not done.
-    #[error("which is {0} and has none")]
-    NotDone(StepState),
-    /// The old task's version of the workflow does not have it.
-    #[error("which the workflow did not have then")]
-    New,
-    /// Its result does not fit the type that the step has now.
-    #[error("which does not fit its type any more: {0}")]
-    OtherType(String),
-}
-
-/// The steps whose results the rerun of this task keeps, if it begins at `from` and its plan is `plan`: those that are not `from` and do not
-/// wait for it, whose results stand, and which wait for such steps only. The others run. Nothing is kept of a rerun that begins at the first step.
+/// The results that the rerun of this task keeps, if it begins at `from`: those of the done steps that are not `from`, do not wait for it, and wait for
+/// such steps only. The others run.
 ///
 /// # Errors
-/// There is no step `from`, or one that it waits for cannot be kept.
-pub fn kept(snapshot: &TaskSnapshot, plan: &Plan, from: &str) -> Result<Vec<KeptResult>, NotRerun> {
-    let first = plan.step(from).filter(|step| step.compensates.is_none());
-    let first = first.ok_or_else(|| NotRerun::NoStep(from.to_owned()))?;
-    let before = plan.ancestors(first);
+/// The workflow has compensations or no step `from`, a step that `from` waits for is not done, or the results are too large.
+pub fn kept(snapshot: &TaskSnapshot, from: &str) -> Result<Vec<KeptResult>, NotRerun> {
+    let plan = &snapshot.task.plan;
+    if let Some(compensation) = plan.compensations().first() {
+        return Err(NotRerun::HasCompensations(compensation.name.clone()));
+    }
+    let before = plan.ancestors(plan.step(from).ok_or_else(|| NotRerun::NoStep(from.to_owned()))?);
     let (mut kept, mut names) = (Vec::new(), BTreeSet::new());
-    for step in plan.steps() {
+    for (step, record) in plan.steps().iter().zip(&snapshot.steps) {
         let name = step.name.as_str();
         // A step that waits for `from`, or for one that runs, waits for one that is not kept.
         if name == from || !step.depends_on.iter().all(|dependency| names.contains(dependency.as_str())) {
             continue;
         }
-        match keep(snapshot, plan, name) {
-            Ok(result) => {
-                kept.push(KeptResult { step: name.to_owned(), result: result.to_owned() });
+        match record.result.as_ref().filter(|_| record.state.is_done()) {
+            Some(result) => {
+                kept.push(KeptResult { step: name.to_owned(), result: result.clone() });
                 names.insert(name);
             }
-            Err(why) if before.contains(name) => {
-                return Err(NotRerun::NotKept { from: from.to_owned(), step: name.to_owned(), why });
+            None if before.contains(name) => {
+                return Err(NotRerun::NotDone { from: from.to_owned(), step: name.to_owned(), state: record.state });
             }
-            Err(_) => {}
+            None => {}
         }
     }
     let bytes = kept.iter().map(|kept| kept.result.len()).sum();
@@ -143,19 +144,6 @@ pub fn kept(snapshot: &TaskSnapshot, plan: &Plan, from: &str) -> Result<Vec<Kept
         return Err(NotRerun::TooMuchToKeep { from: from.to_owned(), bytes });
     }
     Ok(kept)
-}
-
-/// The result of a step, if it can be kept.
-fn keep<'a>(snapshot: &'a TaskSnapshot, plan: &Plan, step: &str) -> Result<&'a str, NotKept> {
-    let compensation = [plan, &snapshot.task.plan].into_iter().find_map(|plan| plan.compensation_of(step));
-    if let Some(compensation) = compensation {
-        return Err(NotKept::HasCompensation(compensation.name.clone()));
-    }
-    if let Some(undoing) = snapshot.compensations.iter().find(|undoing| undoing.may_have_had_an_effect()) {
-        return Err(NotKept::MayBeUndone(undoing.name.clone()));
-    }
-    let record = snapshot.steps.iter().find(|record| record.name == step).ok_or(NotKept::New)?;
-    record.result.as_deref().filter(|_| record.state.is_done()).ok_or(NotKept::NotDone(record.state))
 }
 
 impl NotRerun {
@@ -211,7 +199,7 @@ pub fn check(snapshot: &TaskSnapshot, again: bool, from: Option<&str>, now: Time
     if let Some(step) = snapshot.failed_steps().first().filter(|_| task.state == TaskState::Completed) {
         return Err(NotRerun::MayBeRedriven(step.name.clone()));
     }
-    let kept = from.map(|from| kept(snapshot, &snapshot.task.plan, from)).transpose()?.unwrap_or_default();
+    let kept = from.map(|from| kept(snapshot, from)).transpose()?.unwrap_or_default();
     let not_undone = snapshot.compensations.iter().find(|compensation| !compensation.state.is_done());
     let is_undone = |step: &StepRecord| task.plan.compensation_of(&step.name).is_some();
     let is_kept = |step: &StepRecord| kept.iter().any(|kept| kept.step == step.name);

@@ -445,10 +445,10 @@ impl Write<'_> {
     pub fn is_due(&self, before: &impl Snapshot) -> bool {
         let task = before.task();
         match *self {
-            // Two tasks never stand on what one of them may undo, and something is left to run.
+            // Two tasks never stand on what one of them may undo, and something is left to run. A plan with compensations keeps nothing.
             Self::Create(kept) => {
                 let kept: Set<_> = kept.iter().copied().collect();
-                let whole = |step: usize| kept.contains(before.depends_on(step)) && !before.compensated().has(step);
+                let whole = |step: usize| kept.contains(before.depends_on(step)) && before.compensated().is_empty();
                 kept.iter().all(whole) && before.forward_steps().any(|step| !kept.has(step))
             }
             Self::RuleOut

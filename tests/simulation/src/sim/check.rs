@@ -336,7 +336,9 @@ impl FinalState<'_> {
             let kept = self.simulation.table.step(of, &step.name).result;
             expect((step.attempt, effects_of.keys.len()), (0, 0), "its attempts and effects")?;
             expect(&step.result, &kept, "the result that it has kept")?;
-            return expect(self.task.plan.compensation_of(&step.name).is_some(), false, "whether it may be undone");
+            let undoing =
+                [of, self.task.id].map(|task| self.simulation.table.task(task, |task| task.plan.compensations().len()));
+            return expect(undoing, [0, 0], "the compensations of the two tasks");
         }
         let expected = match step.state {
             StepState::Complete => 1..=1,

@@ -401,6 +401,15 @@ impl Plan {
         self.first_steps(|_| false)
     }
 
+    /// Whether the other plan has the same steps, which wait for the same ones, and the same secrets in their results.
+    pub fn has_same_steps(&self, other: &Self) -> bool {
+        let edges = |plan: &Self| -> BTreeMap<String, BTreeSet<String>> {
+            let edge = |step: &StepPlan| (step.name.clone(), step.depends_on.iter().cloned().collect());
+            plan.steps.iter().chain(&plan.compensations).map(edge).collect()
+        };
+        edges(self) == edges(other) && self.secrets == other.secrets
+    }
+
     /// The steps that a task starts with of which some are done already: those that are not, and wait for such ones only.
     pub fn first_steps(&self, is_done: impl Fn(&str) -> bool) -> impl Iterator<Item = &StepPlan> {
         self.steps

@@ -18,7 +18,7 @@ use crate::{
         id::TaskId,
         plan::Plan,
         record::{Action, ActionKind, KeptResult, RerunAs, TaskRecord},
-        rerun::{self, NotKept, NotRerun, check},
+        rerun::{self, NotRerun, check},
         search::values_of_result,
         settlement::Settlement,
         snapshot::TaskSnapshot,
@@ -154,16 +154,20 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         }
     }
 
-    /// The results that a rerun with this plan keeps. They do not change any more: each step of the task is done, or closed for good.
+    /// The results that a rerun with this plan keeps. They do not change any more: each step of the task is done, or closed for good, and nothing
+    /// undoes it.
     async fn kept(&self, of: TaskId, request: &RerunRequest, plan: &Plan) -> Result<Vec<KeptResult>, ActionError> {
         let Some(from) = &request.from else { return Ok(Vec::new()) };
         let snapshot = self.engine.snapshot(of).await?.ok_or(ActionError::NotFound(of))?;
-        let kept = rerun::kept(&snapshot, plan, from).map_err(ActionError::NotRerun)?;
+        let task = &snapshot.task;
+        if !task.plan.has_same_steps(plan) {
+            return Err(ActionError::NotRerun(NotRerun::Changed(task.workflow.clone())));
+        }
+        let kept = rerun::kept(&snapshot, from).map_err(ActionError::NotRerun)?;
         for KeptResult { step, result } in &kept {
-            let checked = self.result_types.check(snapshot.task.workflow_name(), step, result);
-            checked.map_err(|Violation { path, message }| {
-                let why = NotKept::OtherType(format!("{path}: {message}"));
-                ActionError::NotRerun(NotRerun::NotKept { from: from.clone(), step: step.clone(), why })
+            let checked = self.result_types.check(task.workflow_name(), step, result);
+            checked.map_err(|Violation { path, .. }| {
+                ActionError::NotRerun(NotRerun::OtherType { from: from.clone(), step: step.clone(), path })
             })?;
         }
         Ok(kept)

@@ -481,32 +481,39 @@ async fn task_that_never_started_or_has_expired_is_not_rerun() {
 
 // ---- From a later step
 
-/// A root with a compensation beside a diamond without: `s0`, and `s1` before `s2` and `s3`, which join in `s4`. `s5` is a leaf after `s1`.
+/// A root `s0`, and `s1` before `s2` and `s3`, which join in `s4`. `s5` is a leaf after `s1`.
 const BESIDE: &[&[usize]] = &[&[], &[], &[1], &[1], &[2, 3], &[1]];
+
+fn beside() -> Workflow {
+    workflow(BESIDE, &[], "")
+}
 
 /// A task of that graph that is complete.
 async fn complete_beside() -> (Harness, TaskId) {
-    let harness = graph(BESIDE, &[0], "");
+    let harness = graph(BESIDE, &[], "");
     let task = harness.begin().await;
     harness.run(task).await.unwrap();
     assert_eq!(harness.state(task), TaskState::Completed);
     (harness, task)
 }
 
-/// The start of the rerun of this task from a step, with this plan.
-async fn prepared_from(harness: &Harness, of: TaskId, step: &str, now: &Workflow) -> Result<PendingStart, ActionError> {
+/// The start of the rerun of this task from a step, with this workflow.
+async fn prepared_from(
+    harness: &Harness,
+    of: TaskId,
+    step: &str,
+    again: bool,
+    now: &Workflow,
+) -> Result<PendingStart, String> {
     let client = harness.client();
-    let request = RerunRequest::new("", true).beginning_at(step.to_owned());
-    let Rerun::Next(found) = client.find_rerun(of, &request).await? else { panic!("it is made") };
+    let request = RerunRequest::new("", again).beginning_at(step.to_owned());
+    let found = client.find_rerun(of, &request).await.map_err(|error| error.to_string())?;
+    let Rerun::Next(found) = found else { panic!("it is made") };
     let start = client.prepare_start(now, &json!({ "input": 7 }), None).await.unwrap();
-    match client.reserve_rerun(&found, &request, start, &actor()).await? {
+    match client.reserve_rerun(&found, &request, start, &actor()).await.map_err(|error| error.to_string())? {
         Rerun::Next(start) => Ok(start),
         Rerun::Made(task) => panic!("{task} was made before"),
     }
-}
-
-fn beside() -> Workflow {
-    workflow(BESIDE, &[0], "")
 }
 
 /// What has not run: its results are those of the old task.
@@ -516,27 +523,26 @@ fn kept(harness: &Harness, task: TaskId) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rerun_from_a_step_keeps_what_stands_before_and_beside_it_and_runs_the_rest() {
+async fn rerun_from_a_step_keeps_what_was_done_before_and_beside_it_and_runs_the_rest() {
     let (harness, of) = complete_beside().await;
-    let start = prepared_from(&harness, of, "s2", &beside()).await.unwrap();
+    let refused = prepared_from(&harness, of, "s2", false, &beside()).await.unwrap_err();
+    assert!(refused.contains("it is complete"), "s2 and s4 are done once more: {refused}");
+    let start = prepared_from(&harness, of, "s2", true, &beside()).await.unwrap();
     let new = harness.client().write_start(start).await.unwrap().task_id;
     let snapshot = harness.run(new).await.unwrap();
     assert_eq!(snapshot.task.state, TaskState::Completed);
-    assert_eq!(kept(&harness, new), ["s1", "s3", "s5"], "not s0, which has a compensation");
+    assert_eq!(kept(&harness, new), ["s0", "s1", "s3", "s5"]);
     for (step, old) in snapshot.steps.iter().zip(&harness.client().snapshot(of).await.unwrap().unwrap().steps) {
         let is_kept = step.kept_from == Some(of);
         assert_eq!((step.attempt, step.attempts.len()), if is_kept { (0, 0) } else { (1, 1) }, "{step:?}");
         assert!(!is_kept || step.result == old.result, "{step:?}");
     }
-    harness.client().cancel(new, &actor()).await.unwrap();
-    let undone = harness.run(new).await.unwrap();
-    assert_eq!(undone.compensations.len(), 1, "of s0, which has run: {undone:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn messages_of_a_rerun_from_a_step_that_were_lost_are_sent_again() {
     let (harness, of) = complete_beside().await;
-    let start = prepared_from(&harness, of, "s4", &beside()).await.unwrap();
+    let start = prepared_from(&harness, of, "s4", true, &beside()).await.unwrap();
     let first = harness.client().write_start(start.clone()).await.unwrap();
     harness.lose_messages();
     // By the same start, once more.
@@ -547,52 +553,45 @@ async fn messages_of_a_rerun_from_a_step_that_were_lost_are_sent_again() {
     // And by the watchdog.
     let snapshot = harness.run(first.task_id).await.unwrap();
     assert_eq!(snapshot.task.state, TaskState::Completed);
-    assert_eq!(kept(&harness, first.task_id), ["s1", "s2", "s3", "s5"]);
+    assert_eq!(kept(&harness, first.task_id), ["s0", "s1", "s2", "s3", "s5"]);
     assert!(harness.sent().len() > sent, "the watchdog sent them");
 }
 
+#[test_case::test_case("s9", &beside(), "its workflow has no step `s9` to begin at"; "an unknown step")]
+#[test_case("s2", &workflow(BESIDE, &[1], ""), "its workflow has other steps or secrets now"; "a compensation is new")]
+#[test_case("s2", &workflow(&[&[], &[0], &[1], &[1], &[2, 3], &[1]], &[], ""), "its workflow has other steps or secrets now"; "a step waits for another one now")]
 #[tokio::test(start_paused = true)]
-async fn rerun_from_a_step_is_refused_where_what_it_would_keep_may_not_stand() {
+async fn rerun_from_a_step_of_another_graph_is_refused_and_reserves_nothing(step: &str, now: &Workflow, why: &str) {
     let (harness, of) = complete_beside().await;
-    let refused =
-        async |step: &str, now: &Workflow| prepared_from(&harness, of, step, now).await.unwrap_err().to_string();
-    assert_eq!(refused("s9", &beside()).await, "cannot rerun task: its workflow has no step `s9` to begin at");
-    // A version whose second root has a compensation.
-    assert_eq!(
-        refused("s2", &workflow(BESIDE, &[0, 1], "")).await,
-        "cannot rerun task: a rerun from `s2` keeps the result of `s1`, which has a compensation, `u1`, and what it did belongs to the task \
-         that may undo it; begin at that step, or at the first one"
-    );
-    // One with a step that the old task did not have.
-    let longer: &[&[usize]] = &[&[], &[], &[1], &[1], &[2, 3], &[1], &[5], &[6]];
-    assert_eq!(
-        refused("s7", &workflow(longer, &[0], "")).await,
-        "cannot rerun task: its workflow has no step `s7` to begin at",
-        "the old task decides first"
-    );
-
-    let harness = graph(BESIDE, &[0], "");
-    harness.fail("s4", [no()]);
-    let failed = harness.begin().await;
-    harness.run(failed).await.unwrap();
-    let why = prepared_from(&harness, failed, "s2", &beside()).await.unwrap_err().to_string();
-    assert!(why.contains("and the compensation `u0` of the old task may have undone what it did"), "{why}");
+    let refused = prepared_from(&harness, of, step, true, now).await.unwrap_err();
+    assert!(refused.starts_with(&format!("cannot rerun task: {why}")), "{refused}");
+    assert_eq!(harness.client().snapshot(of).await.unwrap().unwrap().task.rerun_as, None);
 }
 
-/// What is kept is not done twice, so nobody has to want that.
+/// Whoever undoes one of the two tasks would undo what the other one stands on.
 #[tokio::test(start_paused = true)]
-async fn step_that_is_kept_is_no_reason_to_ask_whether_it_is_wanted_again() {
-    let harness = graph(&[&[], &[0]], &[], "");
+async fn nothing_is_kept_of_a_workflow_with_compensations() {
+    let harness = graph(BESIDE, &[5], "");
+    let of = harness.begin().await;
+    harness.run(of).await.unwrap();
+    let refused = prepared_from(&harness, of, "s2", true, &workflow(BESIDE, &[5], "")).await.unwrap_err();
+    assert!(refused.starts_with("cannot rerun task: its workflow has compensations, such as `u5`"), "{refused}");
+}
+
+/// What is kept is not done twice, so nobody has to want that; what was attempted and runs again is asked about.
+#[tokio::test(start_paused = true)]
+async fn only_what_runs_once_more_is_a_reason_to_ask_whether_it_is_wanted() {
+    let steps: &[&[usize]] = &[&[], &[0]];
+    let harness = graph(steps, &[], "");
     harness.fail("s1", [no()]);
     let of = harness.begin().await;
     harness.run(of).await.unwrap();
     harness.client().compensate(of, &actor()).await.unwrap();
     harness.run(of).await.unwrap();
-    let found = async |request: RerunRequest| harness.client().find_rerun(of, &request).await;
-    let whole = found(RerunRequest::new("", false)).await.unwrap_err().to_string();
-    assert!(whole.contains("its step `s0` was attempted and has no compensation"), "{whole}");
-    let from = found(RerunRequest::new("", false).beginning_at("s1".to_owned())).await.unwrap_err().to_string();
-    assert!(from.contains("its step `s1` was attempted and has no compensation"), "{from}");
+    let from =
+        async |step: &str| prepared_from(&harness, of, step, false, &workflow(steps, &[], "")).await.unwrap_err();
+    assert!(from("s0").await.contains("its step `s0` was attempted and has no compensation"));
+    assert!(from("s1").await.contains("its step `s1` was attempted and has no compensation"), "not s0");
 }
 
 #[test]
