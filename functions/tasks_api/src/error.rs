@@ -23,6 +23,8 @@ pub(crate) enum ApiError {
     NoCaller,
     /// The caller of this name may look, and not act.
     MayOnlyLook(String),
+    /// The caller of this name may not see what tasks were started with.
+    MayNotReveal(String),
     /// The task or the step does not exist, as the text says.
     NotFound(String),
     /// The state of the task or of the step does not allow the action.
@@ -46,6 +48,12 @@ impl ApiError {
             Self::MayOnlyLook(name) => {
                 let text =
                     format!("{name} may look, and not act: an administrator lets somebody act, by the group operators");
+                (StatusCode::FORBIDDEN, ErrorBody::new(text))
+            }
+            Self::MayNotReveal(name) => {
+                let text = format!(
+                    "{name} may not see inputs by this path: that needs the right to POST /tasks/TASK/reveal, as it stands"
+                );
                 (StatusCode::FORBIDDEN, ErrorBody::new(text))
             }
             Self::NotFound(what) => (StatusCode::NOT_FOUND, ErrorBody::new(what)),

@@ -11,7 +11,7 @@ use crate::{
     workflows,
 };
 use axum::{Extension, Json, extract::State};
-use http_api::Segment;
+use http_api::{Caller, Rights, Segment};
 use serde::Serialize;
 use serde_json::Value;
 use stepwell::{
@@ -36,8 +36,12 @@ pub(crate) struct Revealed {
 pub(crate) async fn reveal<S: Store, Q: Queue, A: Runtime>(
     State(engine): Engine<S, Q, A>,
     Extension(operator): Extension<Operator>,
+    Extension(Caller { rights, .. }): Extension<Caller>,
     segment: Segment,
 ) -> Result<Json<Revealed>, ApiError> {
+    if rights != Rights::All {
+        return Err(ApiError::MayNotReveal(operator.name().to_owned()));
+    }
     let task = engine.snapshot(task_id(segment)?).await?.ok_or_else(no_task)?.task;
     // What is secret in the input, the file says as it is now: so a declaration holds for the tasks that were started before it.
     let workflow = workflows::of(&task.workflow).ok_or_else(|| {

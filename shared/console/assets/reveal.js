@@ -29,7 +29,7 @@ export function Input({ id }) {
       <h2>Input</h2>
       <p class="hint">What the task was started with is personal data of its customer. Each look is logged, with your name.${session?.may_write ? "" : " This console may only look at the rest."}</p>
       <${Problem} error=${error} />
-      ${error?.status === 403 && html`<p class="hint">You may not see inputs. That takes the scope <code>tasks.reveal</code>, or with AWS credentials the right to <code>POST /tasks/*/reveal</code>.</p>`}
+      ${error?.status === 403 && html`<p class="hint">You may not see inputs. That takes the scope <code>tasks.reveal</code>, with AWS credentials the right to <code>POST /tasks/*/reveal</code>, or at the console of a stack the group <code>operators</code>.</p>`}
       ${session?.may_write && !revealed && html`<div class="buttons"><button disabled=${busy} onClick=${show}>Show the input</button></div>`}
       ${revealed && html`
         <pre tabindex="0" aria-label="Input">${write(revealed.input)}</pre>

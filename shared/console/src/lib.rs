@@ -145,7 +145,7 @@ impl<'a> From<&'a Settings> for SessionView<'a> {
             Operator::Known(name) => (name, false),
             Operator::Named(name) => (name, true),
         };
-        Self { place, operator, may_rename, may_write: *rights == Rights::Act, metered: *metered }
+        Self { place, operator, may_rename, may_write: *rights != Rights::Look, metered: *metered }
     }
 }
 

@@ -63,7 +63,7 @@ async fn show_login(State(login): State<Arc<Login>>) -> Response {
 /// `stepwell-prod`.
 pub fn for_people(place: String, api: Router) -> Router {
     let own = Router::new().route("/api/session", get(show_caller)).with_state(place.into());
-    own.nest("/api", api)
+    Headers::default().around(own.nest("/api", api))
 }
 
 /// Says who has logged in.
@@ -71,7 +71,7 @@ async fn show_caller(State(place): State<Arc<str>>, caller: Option<Extension<Cal
     let Some(Extension(Caller { name, rights })) = caller else {
         return refusal(StatusCode::UNAUTHORIZED, "Log in to the console first");
     };
-    let may_write = rights == Rights::Act;
+    let may_write = rights != Rights::Look;
     let view = SessionView { place: &place, operator: &name, may_rename: false, may_write, metered: true };
     Json(view).into_response()
 }

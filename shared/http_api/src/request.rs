@@ -58,12 +58,14 @@ pub enum Rights {
     Look,
     /// Look and act.
     Act,
+    /// Look, act, and see what tasks were started with: personal data.
+    All,
 }
 
 impl Rights {
     /// Whether requests of this method are among it.
     pub fn allow(self, method: &Method) -> bool {
-        self == Self::Act || matches!(*method, Method::GET | Method::HEAD)
+        self != Self::Look || matches!(*method, Method::GET | Method::HEAD)
     }
 }
 

@@ -130,7 +130,8 @@ async fn with_context(State(people): State<People>, mut request: Request, next: 
         _ => None,
     };
     let caller = context.and_then(|context| context.authorizer.as_ref());
-    let caller = caller.and_then(|authorizer| self::caller(authorizer, people.as_deref()));
+    let caller = caller
+        .and_then(|authorizer| self::caller(authorizer, rights_by(context?.route_key.as_deref()), people.as_deref()));
     let address = context.and_then(|context| context.http.source_ip.as_deref()?.parse().ok());
     let extensions = request.extensions_mut();
     id.and_then(|id| extensions.insert(id));
@@ -143,25 +144,31 @@ async fn with_context(State(people): State<People>, mut request: Request, next: 
 /// The group of a console's people who may act.
 const OPERATORS: &str = "operators";
 
+/// What a request may do that API Gateway has let through by this route, whose right it has checked. Who may act may not see inputs: that has a route of
+/// its own. Its path alone proves nothing, because a path such as `/tasks/ID/%2e/reveal` comes by another route and means the same.
+fn rights_by(route: Option<&str>) -> Rights {
+    if route.is_some_and(|route| route.ends_with("/reveal")) { Rights::All } else { Rights::Act }
+}
+
 /// Reads the caller that the authorizer has authenticated: the ARN of an IAM identity, the name of one of the console's people, or the subject and the
 /// issuer of another token. No part of the client's request can set it. IAM and the scopes of other issuers have decided before what a caller
 /// may do; Cognito gives all people of a client the same scopes, so theirs is decided here.
-fn caller(authorizer: &ApiGatewayRequestAuthorizer, people: Option<&str>) -> Option<Caller> {
+fn caller(authorizer: &ApiGatewayRequestAuthorizer, rights: Rights, people: Option<&str>) -> Option<Caller> {
     if let Some(iam) = &authorizer.iam {
-        return Some(Caller { name: iam.user_arn.clone()?, rights: Rights::Act });
+        return Some(Caller { name: iam.user_arn.clone()?, rights });
     }
     let claims = &authorizer.jwt.as_ref()?.claims;
     let claim = |name| claims.get(name).filter(|value: &&String| !value.is_empty());
     let issuer = claim("iss")?;
     if people != Some(issuer) {
-        return Some(Caller { name: format!("{} ({issuer})", claim("sub")?), rights: Rights::Act });
+        return Some(Caller { name: format!("{} ({issuer})", claim("sub")?), rights });
     }
     // An array comes as `[one two]`. The name of a group has no blank.
     let groups = claim("cognito:groups").and_then(|groups| groups.strip_prefix('[')?.strip_suffix(']'));
     let may_act = groups.is_some_and(|groups| groups.split(' ').any(|group| group == OPERATORS));
     // No name of another caller ends like this, whatever a person is called.
     let name = format!("{} (console)", claim("username")?);
-    Some(Caller { name, rights: if may_act { Rights::Act } else { Rights::Look } })
+    Some(Caller { name, rights: if may_act { Rights::All } else { Rights::Look } })
 }
 
 /// Wraps an API for Lambda, as `lambda_http::run` does. In addition it answers events that are not requests.

@@ -100,7 +100,7 @@ impl Api {
     }
 
     async fn send(&self, caller: Option<&str>, mut request: Request<Body>) -> ApiAnswer {
-        let caller = caller.map(|name| Caller { name: name.to_owned(), rights: Rights::Act });
+        let caller = caller.map(|name| Caller { name: name.to_owned(), rights: Rights::All });
         caller.and_then(|caller| request.extensions_mut().insert(caller));
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let (parts, body) = self.router().oneshot(request).await.unwrap().into_parts();

@@ -48,3 +48,14 @@ async fn input_is_not_revealed_of_an_unknown_task_or_workflow() {
         refused.text
     );
 }
+
+/// Such as one whose request came by another route of API Gateway than that of inputs.
+#[tokio::test(start_paused = true)]
+async fn caller_who_may_act_is_shown_no_input_without_that_right() {
+    let (api, id) = failed_checkout().await;
+    let caller = Caller { name: ARN.to_owned(), rights: Rights::Act };
+    let request = Request::post(format!("/tasks/{id}/reveal")).extension(caller).body(Body::empty()).unwrap();
+    let answer = api.send(None, request).await;
+    assert_eq!(answer.status, 403, "{}", answer.text);
+    assert!(answer.text.contains("may not see inputs"), "{}", answer.text);
+}

@@ -151,8 +151,8 @@ async fn caller_is_read_from_the_authorizer(authorizer: Value, name: Option<&str
     assert_eq!((found["caller"].as_str(), found["rights"].as_str()), (name, name.and(Some("Act"))));
 }
 
-#[test_case(json!({"cognito:groups": "[operators]"}), "Act"; "in the group")]
-#[test_case(json!({"cognito:groups": "[admins operators]"}), "Act"; "in the group and another")]
+#[test_case(json!({"cognito:groups": "[operators]"}), "All"; "in the group")]
+#[test_case(json!({"cognito:groups": "[admins operators]"}), "All"; "in the group and another")]
 #[test_case(json!({"cognito:groups": "[admins]"}), "Look"; "in another group")]
 #[test_case(json!({"cognito:groups": "[co-operators operators2]"}), "Look"; "in groups with names that have that of the group in them")]
 #[test_case(json!({"cognito:groups": "[[operators]]"}), "Look"; "in a group whose name has brackets")]
@@ -164,6 +164,17 @@ async fn person_of_the_console_acts_as_one_of_its_operators(claims: Value, right
     all.as_object_mut().unwrap().extend(claims.as_object().unwrap().clone());
     let found = received(json!({"requestContext": {"authorizer": jwt(all)}})).await;
     assert_eq!((found["caller"].as_str(), found["rights"].as_str()), (Some("ann (console)"), Some(rights)));
+}
+
+/// Who may act by the other routes may not see inputs, whatever path a request has.
+#[test_case("POST /tasks/{task_id}/reveal", "All")]
+#[test_case("POST /tasks/{proxy+}", "Act")]
+#[test_case("GET /tasks", "Act")]
+#[tokio::test]
+async fn inputs_are_shown_by_their_own_route_alone(route: &str, rights: &str) {
+    let context = json!({"routeKey": route, "authorizer": iam(json!("arn:aws:iam::1:user/a"))});
+    let found = received(json!({"requestContext": context})).await;
+    assert_eq!(found["rights"].as_str(), Some(rights));
 }
 
 /// The group counts in the console's pool alone: the scopes of other issuers say who may act.

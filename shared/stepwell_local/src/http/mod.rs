@@ -69,5 +69,5 @@ fn caller(headers: &HeaderMap) -> Option<Caller> {
         Some(name) => str::from_utf8(name.as_bytes()).ok()?,
         None => OPERATOR,
     };
-    Actor::new(name, "-").ok().map(|_| Caller { name: name.to_owned(), rights: Rights::Act })
+    Actor::new(name, "-").ok().map(|_| Caller { name: name.to_owned(), rights: Rights::All })
 }
