@@ -187,7 +187,10 @@ fn people_of_the_console_are_made_by_an_administrator_and_log_in_by_the_code_flo
     let template = template();
     let named = |id: &str| &template.value()["Resources"][id]["Properties"];
     let people = named("ConsolePeople");
-    assert_eq!(people["AdminCreateUserConfig"]["AllowAdminCreateUserOnly"], true);
+    let made = &people["AdminCreateUserConfig"];
+    assert_eq!(made["AllowAdminCreateUserOnly"], true);
+    let invitation = made["InviteMessageTemplate"]["EmailMessage"]["Fn::Sub"].as_str().unwrap();
+    assert!(invitation.contains("{username}") && invitation.contains("{####}"), "Cognito fills both in: {invitation}");
     assert_eq!((&people["MfaConfiguration"], &people["EnabledMfas"]), (&json!("ON"), &json!(["SOFTWARE_TOKEN_MFA"])));
     let client = named("ConsoleClient");
     assert_eq!((&client["GenerateSecret"], &client["AllowedOAuthFlows"]), (&json!(false), &json!(["code"])));
