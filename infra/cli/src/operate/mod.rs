@@ -242,7 +242,7 @@ pub enum Command {
         /// Also if what the task has done stands or may stand, or it was cancelled: the customer of a complete checkout is charged once more
         #[arg(long)]
         again: bool,
-        /// Begin at this step, and keep the results of those before it; none of them may have a compensation
+        /// Begin at this step, and keep the results of those before it, which were made of the old input; for workflows without compensations
         #[arg(long, value_name = "STEP")]
         from: Option<String>,
         #[command(flatten)]
@@ -254,7 +254,8 @@ pub enum Command {
     ///
     /// The step gets the stored results, and the number and the time of its last attempt. What had completed before it is run first on the same shop.
     /// So nothing is charged, mailed or kept. The task's input is fetched for it, which needs a right of its own and is logged. What is secret in it is
-    /// missing: the token of a card is deleted when the card is charged, and --patch gives another. What is printed has no text of the input.
+    /// missing: the token of a card is deleted when the card is charged, and --patch gives another. What is printed has no text of the input of eight bytes or more. Prices
+    /// are made with the taxes and shipping of this machine, not the stack's.
     #[command(after_long_help = EXIT_CODES)]
     Replay {
         /// The task's id

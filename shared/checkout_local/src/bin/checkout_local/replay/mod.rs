@@ -7,7 +7,6 @@ mod source;
 
 use crate::{
     failure::{Failure, other},
-    say,
     serve::{Log, init_logging},
     server::{no_step, sample_products},
 };
@@ -21,11 +20,11 @@ use checkout::{
 };
 use checkout_local::json::{self, Difference};
 use clap::Args;
-use redaction::Secret;
+use redaction::{Secret, redact};
 use serde::Serialize;
 use serde_json::{Value, json, value::RawValue};
 use source::{End, Source, Task};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 use stepwell::{
     Runtime, StepError, StepResult, System, TaskData, TaskId, Timestamp, Workflow,
     core::plan::{Plan, StepPlan},
@@ -100,7 +99,7 @@ pub(crate) async fn replay(options: &Options) -> Result<(), Failure> {
     let hidden = source.still_hidden(&input);
     // As a start does.
     let given = checkout::take_token(&mut input);
-    // What is printed has no text of the customer's.
+    // What is printed has no longer text of the customer's.
     let mut texts = Vec::new();
     add_texts(&input, &mut texts);
     let bench = Bench {
@@ -124,6 +123,7 @@ pub(crate) async fn replay(options: &Options) -> Result<(), Failure> {
     let differences = stored.and_then(|step| step.end()).map(|stored| differences(&stored, &ended));
     let report = Report { task_id: task.task_id, step: name, attempt: number, before, calls, answer, differences };
     if options.json {
+        let report = redacted(serde_json::to_value(&report).map_err(other)?);
         say(serde_json::to_string_pretty(&report).map_err(other)?)?;
     } else {
         report.print(&hidden)?;
@@ -270,6 +270,21 @@ impl Report<'_> {
                 print_differences("  ", differences)
             }
         }
+    }
+}
+
+/// Prints a line without the texts of the input, which code that is being changed may quote anywhere.
+fn say(line: impl fmt::Display) -> Result<(), Failure> {
+    crate::say(redact(&line.to_string()))
+}
+
+/// A JSON without the texts of the input.
+fn redacted(json: Value) -> Value {
+    match json {
+        Value::String(text) => redact(&text).into_owned().into(),
+        Value::Array(entries) => entries.into_iter().map(redacted).collect(),
+        Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, redacted(value))).collect(),
+        json => json,
     }
 }
 
