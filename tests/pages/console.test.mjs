@@ -406,6 +406,34 @@ test("a shop whose requests cost money is asked each 30 seconds", async () => {
   await page.context().close();
 });
 
+test("what was undone is rerun with another card, as a new task", async () => {
+  const id = await declinedCard();
+  await api(`/tasks/${id}/compensate`, { reason: "nobody has another card" });
+  await until("it is compensated", async () => (await api(`/tasks/${id}`)).compensated);
+  const page = await open({});
+  await show(page, `/console/tasks/${id}`);
+  await page.getByRole("button", { name: "Rerun…" }).click();
+  await accessible(page, "the question about a rerun");
+  await page.getByLabel("What changes in the input").fill('{"payment_info": {"token": "test_success_visa"');
+  await page.getByLabel("Why").fill("now there is one");
+  await page.getByRole("button", { name: "Rerun", exact: true }).click();
+  await page.getByText("What changes is not JSON").waitFor();
+  await page.getByLabel("What changes in the input").fill('{"payment_info": {"token": "test_success_visa"}}');
+  await page.getByLabel("Also if what it has done stands").check();
+  await page.getByRole("button", { name: "Rerun", exact: true }).click();
+  await page.getByRole("button", { name: "Do it now" }).click();
+  await page.getByRole("link", { name: "Show that one" }).click();
+  await page.getByText("It is the rerun of").waitFor();
+  await page.getByText("All is done.").waitFor();
+  const { rerun_as: rerun, actions } = await api(`/tasks/${id}`);
+  assert.ok(rerun.started);
+  assert.equal(actions.at(-1).why, "now there is one");
+  await show(page, `/console/tasks/${id}`);
+  await page.getByText("It was rerun as").waitFor();
+  assert.equal(await page.getByRole("button", { name: "Rerun…" }).count(), 0, "it is rerun once");
+  await page.context().close();
+});
+
 test("the overview counts as the shop's health does, and tells where it did not count on", async () => {
   const page = await open({});
   const hour = (hours) => new Date(Date.now() - hours * 3_600_000 - 60_000).toISOString();

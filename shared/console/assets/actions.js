@@ -260,11 +260,63 @@ export function Buttons({ about }) {
     <div class="buttons" role="group" aria-label="Actions on this task">
       ${allowed.map((one, place) => html`
         <button key=${one.action} class=${place === 0 && !one.bad ? "first" : ""} onClick=${() => ask(one)}>${one.verb}…</button>`)}
+      <${Rerun} about=${about} />
     </div>
     ${open && html`
       <${Ask} title="${open.verb} this task?" button="${open.verb}" bad=${open.bad} close=${() => ask()} confirm=${confirm(open)}>
         <${open.Effect} about=${about} />
       </>`}`;
+}
+
+// ---- Reruns
+
+/** The button that starts a task that has come to its end once more, as a new task. */
+function Rerun({ about }) {
+  const { session } = useConnection();
+  const [open, ask] = useState(false);
+  const { task } = about;
+  const hasEnded = task.status === "complete" || task.compensated;
+  if (!session?.may_write || task.newer_format || !hasEnded || task.rerun_as?.started) return null;
+  return html`
+    <button onClick=${() => ask(true)}>Rerun…</button>
+    ${open && html`<${AskForRerun} about=${about} close=${() => ask(false)} />`}`;
+}
+
+/** Asks what changes in the input, and where the new task begins. */
+function AskForRerun({ about: { task, graph }, close }) {
+  const isSaga = (graph?.nodes ?? []).some((node) => node.compensates);
+  const confirm = (form) => {
+    const patch = form.get("patch").trim() || "{}";
+    try {
+      JSON.parse(patch);
+    } catch (error) {
+      return `What changes is not JSON: ${error.message}`;
+    }
+    const body = { reason: form.get("reason"), again: form.has("again"), from: form.get("from") || null };
+    begin({
+      subject: task.task_id,
+      what: `Rerun task ${short(task.task_id)}`,
+      perform: async (post) => {
+        // The patch goes as it was typed, so that its numbers keep every digit.
+        const { task_id: id } = await post(`/tasks/${encodeURIComponent(task.task_id)}/rerun`, `{"patch":${patch},${JSON.stringify(body).slice(1)}`);
+        return html`it is started once more, as a new task. <a href=${taskPath(id)}>Show that one</a>`;
+      },
+    });
+    return undefined;
+  };
+  return html`
+      <${Ask} title="Rerun this task?" button="Rerun" close=${close} confirm=${confirm}>
+        <p>A new task begins with this one's input. Nothing of this one runs any more, and it is rerun once. What was secret in its input is not used again: a checkout needs a new card.</p>
+        <label>What changes in the input, as a JSON merge patch
+          <textarea name="patch" rows="4" spellcheck="false" placeholder='{"payment_info": {"token": "…"}}'></textarea></label>
+        ${graph && !isSaga && html`<label>Begins at
+          <select name="from">
+            <option value="">the first step</option>
+            ${task.steps.map(({ name }) => html`<option value=${name}>${name}, with what was done before</option>`)}
+          </select></label>`}
+        <label class="check"><input type="checkbox" name="again" />
+          Also if what it has done stands, or somebody has cancelled it. The customer of a complete checkout is charged once more.</label>
+      </>`;
 }
 
 /** Whether a step may be resolved by hand now, as the API decides it in the end. */

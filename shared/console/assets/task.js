@@ -113,6 +113,7 @@ function Step({ about, step, now }) {
         <h3 id="name-${step.name}"><${Name} text=${step.name} /></h3>
         <${State} state=${step.status} />
         <span class="hint">
+          ${step.kept_from && html`kept from <${TaskLink} id=${step.kept_from} />`}
           ${attemptsOf(step) > 0 && plural(attemptsOf(step), "attempt")}${step.duration_ms !== null && ` in ${duration(step.duration_ms)}`}
           ${step.next_retry_at && html`, next <${Time} at=${step.next_retry_at} now=${now} />`}
         </span>
