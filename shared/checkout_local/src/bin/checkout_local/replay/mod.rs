@@ -124,7 +124,7 @@ pub(crate) async fn replay(options: &Options) -> Result<(), Failure> {
     let report = Report { task_id: task.task_id, step: name, attempt: number, before, calls, answer, differences };
     if options.json {
         let report = redacted(serde_json::to_value(&report).map_err(other)?);
-        say(serde_json::to_string_pretty(&report).map_err(other)?)?;
+        crate::say(serde_json::to_string_pretty(&report).map_err(other)?)?;
     } else {
         report.print(&hidden)?;
     }
