@@ -49,7 +49,7 @@ const SAMPLE_KEY: &str = "sOIPYuV4m0gvx2XBkqWtNA";
 
 /// Every sample event of an API: its path, and the status of the answer where the checkout is complete; at the end those that
 /// cancel it, and one that comes after that.
-const EVENTS: [(&str, &str, u16); 28] = [
+const EVENTS: [(&str, &str, u16); 29] = [
     ("checkout_api/start_checkout", "/checkout", 202),
     ("checkout_api/start_checkout_with_key", "/checkout", 202),
     ("checkout_api/start_checkout_invalid", "/checkout", 422),
@@ -70,6 +70,7 @@ const EVENTS: [(&str, &str, u16); 28] = [
     ("tasks_api/redrive", "/tasks/", 409),
     ("tasks_api/run_now", "/tasks/", 409),
     ("tasks_api/rerun", "/tasks/", 409),
+    ("tasks_api/reveal", "/tasks/", 200),
     ("tasks_api/bulk", "/tasks/bulk", 200),
     ("tasks_api/cancel_duplicate_key", "/tasks/", 400),
     ("tasks_api/compensate", "/tasks/", 409),
