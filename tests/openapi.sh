@@ -2,7 +2,7 @@
 # Holds both HTTP APIs to their OpenAPI documents:
 #
 #   tests/openapi.sh                           those of a shop on one machine, in a folder of its own
-#   tests/openapi.sh --url URL --token FILE    those of a stack on this machine; the file has the token of an operator who may act
+#   tests/openapi.sh --url URL --token FILE    those of a stack on this machine; the file has the token of an operator who may do all
 #
 # Schemathesis makes a few thousand requests from each document, valid and invalid ones and sequences along its links, and checks every
 # answer. tests/schemathesis.toml says how many. On one machine a client in Python is generated from each as well, and mypy checks its types.

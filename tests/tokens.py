@@ -5,6 +5,7 @@ usage: tokens.py FOLDER STACK AUDIENCE
 It writes these files into FOLDER, and at last `issuer` with its own URL:
 
 operator        a valid token for the stack, which may look and act
+owner           one that may see inputs as well
 reader          one for AUDIENCE that may only look, in the words of Cognito
 no_scope        one of somebody who is no operator
 other_audience  a token for another API
@@ -39,6 +40,7 @@ def main(folder, stack, audience):
     tokens = {
         "operator": (claims, key),
         "reader": (claims | {"sub": "bob", "aud": audience, "scope": f"{stack}/tasks.read"}, key),
+        "owner": (claims | {"sub": "dan", "scope": f"{scopes} tasks.reveal"}, key),
         "revealer": (claims | {"sub": "cy", "scope": "tasks.reveal"}, key),
         "no_scope": (claims | {"sub": "eve", "scope": "openid email"}, key),
         "other_audience": (claims | {"aud": "stepwell-other"}, key),

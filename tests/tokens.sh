@@ -82,7 +82,7 @@ tasks() {
 
 say "    The HTTP APIs against their documents"
 # Here, because Schemathesis sends a token, and signs nothing.
-if "$repo/tests/openapi.sh" --url "$url" --token "$folder/operator" >"$folder/openapi" 2>&1; then
+if "$repo/tests/openapi.sh" --url "$url" --token "$folder/owner" >"$folder/openapi" 2>&1; then
   say "ok      both APIs answer as their OpenAPI documents say"
 else
   cat "$folder/openapi"
