@@ -99,7 +99,7 @@ expect "nor does the token of somebody who is no operator" 4 "(403)" tasks no_sc
 
 expect "a reader's token opens the list" 0 "$task" tasks reader list
 expect "and the task" 0 '"actions":[]' tasks reader show "$task" --json
-expect "and changes nothing" 4 "the scope tasks.write" tasks reader cancel "$task" --reason test
+expect "and changes nothing" 4 "to change something tasks.write" tasks reader cancel "$task" --reason test
 expect "nor does it count tasks in order to change them" 4 "(403)" tasks reader redrive --status error --reason test
 
 # reveal TOKEN: asks for the input of the task.
