@@ -367,12 +367,17 @@ impl Stack {
     }
 
     fn logs_with(&self, arguments: &[&str]) -> String {
+        self.operate(&[&["logs"], arguments].concat())
+    }
+
+    /// What the command `stepwell` prints about this stack.
+    pub fn operate(&self, arguments: &[&str]) -> String {
         // `infra/local.sh up` has built it.
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from);
         let mut command = Command::new(target.join("debug/stepwell"));
-        command.args(["logs", "--stage", "local"]).args(arguments).current_dir(repository()).stderr(Stdio::inherit());
+        command.args(arguments).args(["--stage", "local"]).current_dir(repository()).stderr(Stdio::inherit());
         let output = command.output().expect("the command stepwell runs");
-        assert!(output.status.success(), "stepwell logs: {}", output.status);
+        assert!(output.status.success(), "stepwell {arguments:?}: {}", output.status);
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 

@@ -24,7 +24,7 @@ pub const RECONCILIATION: &str = "reconciliation";
 pub const FINDING: &str = "reconciliation finding";
 
 /// A request. By default it lists what is wrong and changes nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Request {
     /// Whether what is certain is mended. The hourly run does it.
@@ -33,13 +33,15 @@ pub struct Request {
     pub all_refunds: bool,
     /// How many seconds a checkout has to be at rest before it is judged. Less than the default is for tests, and mends
     /// nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub min_age_seconds: Option<u64>,
     /// A finding that somebody has settled. Then nothing else is done.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub acknowledge: Option<Settled>,
 }
 
 /// A finding that somebody has settled.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settled {
     /// What it is about, as the report says.
@@ -95,6 +97,13 @@ pub enum RequestError {
     /// The table gave no answer.
     #[error("the finding could not be acknowledged: {0}")]
     NotAcknowledged(#[from] StoreError),
+}
+
+impl RequestError {
+    /// Whether the request itself is wrong, so that repeating it changes nothing.
+    pub const fn is_refusal(&self) -> bool {
+        matches!(self, Self::TooYoung { .. } | Self::NoReason | Self::NotAbout { .. })
+    }
 }
 
 /// Does what a request asks for, until this time at the latest.

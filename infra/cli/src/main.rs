@@ -3,12 +3,11 @@
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::{Generator, Shell};
 use std::{
-    ffi::OsString,
     io::Write,
     path::{Path, PathBuf},
-    process::{self, ExitCode},
+    process::ExitCode,
 };
-use stepwell_cli::{Finding, Findings, Project, check, cost, dev, new_step, operate, project, render, sizes};
+use stepwell_cli::{Findings, Project, check, cost, dev, new_step, operate, project, render, sizes};
 
 /// Operates the tasks of a shop; derives what is deployed from the workflows, and checks what has to fit together.
 #[derive(Debug, Parser)]
@@ -63,15 +62,6 @@ enum Command {
         /// The shell
         shell: Shell,
     },
-    /// Hold the payments, orders, reservations and tasks of a stack against each other
-    ///
-    /// It runs infra/reconcile.sh, whose options it takes and whose exit code it returns.
-    #[command(disable_help_flag = true)]
-    Reconcile {
-        /// See stepwell reconcile --help
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<OsString>,
-    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -91,9 +81,6 @@ Example: a step that checks for fraud before the card is charged
     cargo stepwell new step checkout check_fraud --after validate_cart \\
         --read-by send_confirmation --compensation forget_suspicion\n";
 
-/// The exit code of `stepwell reconcile` for an error: 1 says that there are findings.
-const RECONCILE_ERROR: u8 = 2;
-
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match &arguments.command {
@@ -107,8 +94,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(findings) => {
             let _ = writeln!(std::io::stderr(), "{findings}");
-            let reconciles = matches!(arguments.command, Command::Reconcile { .. });
-            if reconciles { RECONCILE_ERROR.into() } else { ExitCode::FAILURE }
+            ExitCode::FAILURE
         }
     }
 }
@@ -154,19 +140,8 @@ fn run(root: Option<&Path>, command: &Command) -> Result<ExitCode, Findings> {
             render::write(&project.root, &files)?
         }
         Command::Dev(options) => return Ok(dev::run(&project.root, options)?.into()),
-        Command::Reconcile { arguments } => return reconcile(&project, arguments),
         // `main` has done these.
         Command::Operate(_) | Command::Completions { .. } => String::new(),
     };
     Ok(ended(operate::write(&text)))
-}
-
-/// Runs the script.
-fn reconcile(project: &Project, arguments: &[OsString]) -> Result<ExitCode, Findings> {
-    const SCRIPT: &str = "infra/reconcile.sh";
-    let status = process::Command::new(project.root.join(SCRIPT)).args(arguments).status().map_err(|error| {
-        Finding::new(SCRIPT, format!("does not start: {error}"), "Make it a file that may be executed")
-    })?;
-    // A script that a signal has ended has no code.
-    Ok(status.code().and_then(|code| code.try_into().ok()).unwrap_or(RECONCILE_ERROR).into())
 }

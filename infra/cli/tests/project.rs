@@ -4,7 +4,6 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -195,27 +194,6 @@ fn rights_are_printed_with_the_stage_filled_in() {
         of("checkout-validate_cart", "dynamodb:BatchGetItem"),
         ["table/stepwell-local-products", "table/stepwell-local-tasks"]
     );
-}
-
-#[test_case(&["--stage", "prod", "--mend", "--help"], 0; "everything fits together")]
-#[test_case(&["acknowledge"], 1; "something does not")]
-#[test_case(&[], 2; "an error")]
-fn reconcile_hands_its_arguments_to_the_script_and_its_exit_code_back(arguments: &[&str], code: i32) {
-    let copy = copy();
-    let script = format!("#!/bin/sh\necho \"[$*]\"\nexit {code}\n");
-    let path = copy.path().join("infra/reconcile.sh");
-    fs::write(&path, script).unwrap();
-    // A copy of this repository may have lost that it can be run.
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    let command = |root: &Path| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_stepwell"));
-        command.arg("--root").arg(root).arg("reconcile").args(arguments).output().unwrap()
-    };
-    let done = command(copy.path());
-    let said = String::from_utf8(done.stdout).unwrap();
-    assert_eq!((said, done.status.code()), (format!("[{}]\n", arguments.join(" ")), Some(code)));
-    let elsewhere = TempDir::new().unwrap();
-    assert_eq!(command(elsewhere.path()).status.code(), Some(2), "1 would say that there are findings");
 }
 
 /// The template and the scripts limit a stage's name so that no physical name is too long.

@@ -44,6 +44,8 @@ pub(super) struct Api {
     pub(super) options: String,
     /// What to do if nothing answers.
     start: String,
+    /// How long to wait for an answer, if that is not as usual.
+    patience: Option<Duration>,
 }
 
 /// Who asks.
@@ -147,7 +149,19 @@ impl Api {
         let parsed = Url::parse(url).map_err(|_| wrong())?;
         let host = parsed.host_str().ok_or_else(wrong)?;
         let is_local = matches!(host, "127.0.0.1" | "localhost" | "[::1]");
-        Ok(Self { url: url.trim_end_matches('/').to_owned(), http: client(is_local)?, caller, options, start })
+        Ok(Self {
+            url: url.trim_end_matches('/').to_owned(),
+            http: client(is_local)?,
+            caller,
+            options,
+            start,
+            patience: None,
+        })
+    }
+
+    /// The same API, which is waited for so long.
+    pub(super) fn waiting(self, patience: Duration) -> Self {
+        Self { patience: Some(patience), ..self }
     }
 
     /// The same API, asked by a customer.
@@ -277,6 +291,9 @@ impl Api {
     ) -> Result<Exchange, Failure> {
         let changes = method != Method::GET;
         let mut request = self.http.request(method, format!("{}{target}", self.url)).headers(headers);
+        if let Some(patience) = self.patience {
+            request = request.timeout(patience);
+        }
         if let Some(body) = body {
             request = request.header(CONTENT_TYPE, "application/json").body(body);
         }
@@ -345,7 +362,8 @@ impl Api {
         let passes = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
         let look_first = changes && kind == Kind::NoAnswer;
         let failure = Failure::new(kind, message).with_answer(is_json.then_some(text));
-        Failure { retry_after: wait, passes, look_first, ..failure }
+        let is_not_found = status == StatusCode::NOT_FOUND;
+        Failure { retry_after: wait, passes, look_first, is_not_found, ..failure }
     }
 }
 

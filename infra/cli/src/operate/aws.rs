@@ -1,6 +1,6 @@
-//! Calls to AWS: the credentials of the person, signed requests, and the two services that the command asks itself.
+//! Calls to AWS: the credentials of the person, signed requests, and the services that the command asks itself.
 //!
-//! It asks each of them one question, so it sends that by hand: their two SDKs would add a minute to the first build of everything.
+//! It asks each of them one question, so it sends that by hand: their SDKs would add minutes to the first build of everything.
 
 use super::failure::{Failure, Kind};
 use aws_config::{BehaviorVersion, Region};
@@ -33,6 +33,9 @@ const BEFORE_EXPIRY: Duration = Duration::from_secs(60);
 
 /// What to do without credentials.
 const NO_CREDENTIALS: &str = "there are no AWS credentials. Set AWS_PROFILE, log in, or pass --token";
+
+/// The header of a request of the query protocol.
+const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded; charset=utf-8");
 
 /// Somebody's credentials, and where they are used.
 pub(super) struct Aws {
@@ -122,7 +125,7 @@ impl Aws {
         let name = utf8_percent_encode(stack, super::api::RESERVED);
         let call = Call {
             service: "cloudformation",
-            headers: &[("content-type", "application/x-www-form-urlencoded; charset=utf-8")],
+            headers: &[FORM],
             body: format!("Action=DescribeStacks&Version=2010-05-15&StackName={name}"),
         };
         match self.call(call).await? {
@@ -142,16 +145,52 @@ impl Aws {
         })
     }
 
+    /// The URL of a service.
+    fn url(&self, service: &str) -> String {
+        match &self.endpoint {
+            Some(endpoint) => format!("{}/", endpoint.trim_end_matches('/')),
+            None => format!("https://{service}.{}.{}/", self.region, domain(&self.region)),
+        }
+    }
+
+    /// Looks up the ARN of whoever these credentials are of.
+    pub(super) async fn who(&self) -> Result<String, Failure> {
+        let call =
+            Call { service: "sts", headers: &[FORM], body: "Action=GetCallerIdentity&Version=2011-06-15".to_owned() };
+        let xml = self.call(call).await??;
+        let arn =
+            element(&xml, "Arn").ok_or_else(|| Failure::new(Kind::NoAnswer, "AWS (sts) does not say who you are"))?;
+        Ok(arn.to_owned())
+    }
+
+    /// Invokes a function and waits so long for its answer, JSON. It is invoked once: it may change something.
+    ///
+    /// # Errors
+    /// There is no answer, or the function has failed.
+    pub(super) async fn invoke(&self, function: &str, body: String, patience: Duration) -> Result<String, Failure> {
+        const SERVICE: &str = "lambda";
+        let name = utf8_percent_encode(function, super::api::RESERVED);
+        let url = format!("{}2015-03-31/functions/{name}/invocations", self.url(SERVICE));
+        let request = self.http.request(Method::POST, &url).timeout(patience).body(body);
+        let mut request = request.build().map_err(|error| unreachable(&url, &error))?;
+        self.sign(SERVICE, &mut request).await?;
+        let lost = |error: &reqwest::Error| Failure { look_first: !error.is_connect(), ..unreachable(&url, error) };
+        let answer = self.http.execute(request).await.map_err(|error| lost(&error))?;
+        let (status, failed) = (answer.status(), answer.headers().contains_key("x-amz-function-error"));
+        let text = answer.text().await.map_err(|error| lost(&error))?;
+        if !status.is_success() {
+            return Err(Refusal { service: SERVICE.to_owned(), status: status.as_u16(), text }.into());
+        }
+        if failed { Err(Failure::new(Kind::NoAnswer, format!("{function} failed: {}", said(&text)))) } else { Ok(text) }
+    }
+
     /// Makes a call, again if it was throttled or is not answered. It must not change anything.
     ///
     /// # Errors
     /// The service cannot be reached. What it refuses is the inner error.
     pub(super) async fn call(&self, call: Call<'_>) -> Result<Result<String, Refusal>, Failure> {
         let Call { service, headers, body } = call;
-        let url = match &self.endpoint {
-            Some(endpoint) => endpoint.clone(),
-            None => format!("https://{service}.{}.{}/", self.region, domain(&self.region)),
-        };
+        let url = self.url(service);
         let mut wait = FIRST_WAIT;
         for last in (0..CALLS).rev() {
             let request = self.http.request(Method::POST, &url).body(body.clone());
@@ -204,7 +243,7 @@ impl From<Refusal> for Failure {
 fn said(text: &str) -> String {
     #[derive(Deserialize)]
     struct Said {
-        #[serde(alias = "Message")]
+        #[serde(alias = "Message", alias = "errorMessage")]
         message: String,
     }
     let of_xml = || element(text, "Message").map(str::to_owned);
@@ -266,6 +305,7 @@ mod tests {
     fn sentence_of_an_error_is_found_in_xml_and_json() {
         assert_eq!(said("<Error><Code>C</Code><Message>no right</Message></Error>"), "no right");
         assert_eq!(said(r#"{"__type": "T", "message": "no log"}"#), "no log");
+        assert_eq!(said(r#"{"errorType": "T", "errorMessage": "no table"}"#), "no table");
         assert_eq!(said(" Bad Gateway\n"), "Bad Gateway");
     }
 }

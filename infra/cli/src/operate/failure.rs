@@ -53,11 +53,14 @@ pub struct Failure {
     pub(super) passes: bool,
     /// Whether a change may have been made all the same.
     pub(super) look_first: bool,
+    /// Whether what was asked for does not exist.
+    pub(super) is_not_found: bool,
 }
 
 impl Failure {
     pub(super) fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), retry_after: None, answer: None, passes: false, look_first: false }
+        let message = message.into();
+        Self { kind, message, retry_after: None, answer: None, passes: false, look_first: false, is_not_found: false }
     }
 
     pub(super) fn refused(message: impl Into<String>) -> Self {
@@ -75,6 +78,14 @@ impl Failure {
     /// A failure about which everything was said.
     pub(super) fn told() -> Self {
         Self::refused("")
+    }
+
+    /// With this hint, if there is no such thing.
+    pub(super) fn or_if_not_found(mut self, hint: &str) -> Self {
+        if self.is_not_found {
+            self.message.push_str(&format!("\n  {hint}"));
+        }
+        self
     }
 
     /// With the API's answer, if that is JSON.

@@ -13,6 +13,7 @@ mod failure;
 mod logs;
 mod output;
 mod pause;
+mod reconcile;
 mod render;
 mod replay;
 mod shop;
@@ -269,6 +270,13 @@ pub enum Command {
         #[command(flatten)]
         to: Common,
     },
+    /// Hold the payments, orders, reservations and tasks of a shop against each other
+    ///
+    /// It lists what does not fit together, and changes nothing without --mend. Each shop does it by itself each hour, and mends what is certain.
+    /// infra/RUNBOOK.md says what each kind of finding means and what to do. Of a stack it needs the right lambda:InvokeFunction on the function
+    /// reconcile.
+    #[command(after_long_help = reconcile::HELP)]
+    Reconcile(reconcile::Options),
     /// Mark an order as handed over: from now on it is not cancelled any more
     #[command(after_long_help = EXIT_CODES)]
     Ship {
@@ -465,6 +473,7 @@ async fn perform(root: Option<&Path>, command: &Command) -> Result<(), Failure> 
             let replay = Replay::new(root, patch.as_deref(), to.json)?;
             replay.run(&api(to).await?, task, step).await
         }
+        Command::Reconcile(options) => reconcile::run(root, options).await,
         Command::Ship { order, why, to } => tasks::ship(&api(to).await?, order, &why.reason, to.json).await,
         Command::Resend { order, email, why, to } => {
             tasks::resend(&api(to).await?, order, email.as_deref(), &why.reason, to.json).await
@@ -498,6 +507,7 @@ impl Command {
             | Self::Ship { to, .. }
             | Self::Resend { to, .. } => to.json,
             Self::Redrive(options) | Self::Cancel(options) | Self::Compensate(options) => options.to().json,
+            Self::Reconcile(options) => options.prints_json(),
             Self::Pause(of) | Self::Resume { of, .. } => of.to.json,
             Self::Console { .. } | Self::Demo { .. } | Self::Logs(_) => false,
         }

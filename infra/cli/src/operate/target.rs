@@ -60,7 +60,7 @@ fn stage(text: &str) -> Result<String, &'static str> {
 }
 
 /// What a command is about.
-enum Place<'a> {
+pub(super) enum Place<'a> {
     Data(&'a Path),
     LocalStack,
     Stage(&'a str),
@@ -68,7 +68,8 @@ enum Place<'a> {
 }
 
 impl Target {
-    fn place(&self) -> Place<'_> {
+    /// Where it is.
+    pub(super) fn place(&self) -> Place<'_> {
         match (&self.url, &self.stage) {
             (Some(url), _) => Place::Url(url),
             (None, Some(stage)) if stage == LOCAL => Place::LocalStack,

@@ -9,6 +9,7 @@
 )]
 
 mod console;
+mod reconcile;
 mod replay;
 mod secrets;
 mod shop;

@@ -243,7 +243,8 @@ pub(crate) struct Scripted {
 }
 
 impl Scripted {
-    /// Each answer has a status and a body. `URL` in a body is its own URL. A 503 may be asked again after a second.
+    /// Each answer has a status and a body. `URL` in a body is its own URL. A 503 may be asked again after a second. An `errorMessage`
+    /// is what Lambda answers with for a function that has failed.
     pub(crate) fn new(answers: &[(u16, &str)]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -258,8 +259,10 @@ impl Scripted {
                 let (status, body) = if answers.len() > 1 { answers.pop().unwrap() } else { answers[0].clone() };
                 let length = body.len();
                 let wait = if status == 503 { "Retry-After: 1\r\n" } else { "" };
-                let head =
-                    format!("HTTP/1.1 {status} Said\r\nConnection: close\r\n{wait}Content-Length: {length}\r\n\r\n");
+                let failed = if body.contains("errorMessage") { "X-Amz-Function-Error: Unhandled\r\n" } else { "" };
+                let head = format!(
+                    "HTTP/1.1 {status} Said\r\nConnection: close\r\n{wait}{failed}Content-Length: {length}\r\n\r\n"
+                );
                 // Whoever has asked may be gone.
                 let _ = stream.write_all(format!("{head}{body}").as_bytes());
             }

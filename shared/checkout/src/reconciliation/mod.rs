@@ -15,9 +15,10 @@ pub use ledger::{Acknowledgement, Ledger, LedgerCursor, LedgerEntry, LedgerPage,
 pub use rule::{ChargeState, CheckoutRecords, FindingKind, NotAFindingKind, Process, Remedy, Subject, findings};
 
 use crate::{Gateway, GatewayError, ListedCharge, PaymentRecords, PaymentRef, PaymentState, Stock, StoreError, refund};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     time::Duration,
 };
 use stepwell::{
@@ -62,7 +63,7 @@ pub struct Scope {
 }
 
 /// The result of a run.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReconciliationReport {
     /// The number of checkouts that were judged.
     pub judged: usize,
@@ -75,7 +76,7 @@ pub struct ReconciliationReport {
 }
 
 /// A finding.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// What it is about.
     pub id: Subject,
@@ -90,7 +91,7 @@ pub struct Finding {
 }
 
 /// What a run has done about a finding.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "is", content = "why")]
 pub enum MendOutcome {
     /// Nothing: it waits for a person, or for a run that mends.
@@ -103,8 +104,19 @@ pub enum MendOutcome {
     Failed(String),
 }
 
+impl fmt::Display for MendOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listed => f.write_str("listed"),
+            Self::Withheld => f.write_str("withheld"),
+            Self::Mended => f.write_str("mended"),
+            Self::Failed(why) => write!(f, "failed: {why}"),
+        }
+    }
+}
+
 /// A checkout that could not be judged.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotJudged {
     /// The checkout, or the id of the record.
     pub id: String,

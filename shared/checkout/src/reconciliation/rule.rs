@@ -96,6 +96,13 @@ pub enum Subject {
     Payment(PaymentRef),
 }
 
+impl From<&str> for Subject {
+    /// A task's id is a checkout's, and any other a payment's.
+    fn from(text: &str) -> Self {
+        text.parse().map_or_else(|_| Self::Payment(PaymentRef(text.to_owned())), Self::Checkout)
+    }
+}
+
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -115,6 +122,17 @@ pub enum Remedy {
     Release,
     /// A person has to look.
     Person,
+}
+
+impl Remedy {
+    /// The word in reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Refund => "refund",
+            Self::Release => "release",
+            Self::Person => "person",
+        }
+    }
 }
 
 /// Where the money of a checkout is.

@@ -100,9 +100,13 @@ impl Audit {
         let findings = report["findings"].as_array().into_iter().flatten();
         let of_ours = findings.filter(|finding| finding["task_id"].as_str().is_some_and(|task| ours.contains(task)));
         self.faults.extend(of_ours.map(|finding| format!("the reconciliation has found {finding}")));
-        if report["judged"].as_u64().is_none_or(|judged| judged < ours.len() as u64) {
-            self.faults.push(format!("the reconciliation has judged {} checkouts only", report["judged"]));
+        // What was cancelled before its first step has no record, so there is nothing to judge.
+        let bought = made.iter().filter(|one| matches!(one.end, End::Complete { .. })).count();
+        if report["judged"].as_u64().is_none_or(|judged| judged < bought as u64) || report["unfinished"] != false {
+            self.faults.push(format!("the reconciliation has not judged all {bought} completed checkouts: {report}"));
         }
+        let not_judged = report["not_judged"].as_array().into_iter().flatten();
+        self.faults.extend(not_judged.map(|left| format!("the reconciliation could not judge {left}")));
     }
 
     fn check_end(&mut self, made: &Made) {

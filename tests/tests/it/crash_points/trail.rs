@@ -18,7 +18,10 @@ pub(super) fn check(what: &str, flow: Flow, details: &Details, passed: &[String]
         let of_step = || lost.iter().filter(|(of, _)| *of == step);
         let least = of_step().filter(|(_, taken)| *taken == Some(true)).count();
         let most = of_step().filter(|(_, taken)| *taken != Some(false)).count();
-        assert!((least..=most).contains(&found), "{what}: {least} to {most} attempts lost, {step} says {outcomes:?}");
+        assert!(
+            (least..=most).contains(&found),
+            "{what}: {least} to {most} attempts lost, {step} says {outcomes:?}: {passed:#?}"
+        );
     }
     for point in died_at {
         let begins = format!("{}.before", claim(step_of(point)));
@@ -31,6 +34,12 @@ fn step_of(point: &str) -> &str {
     point.split('.').next().expect("a step")
 }
 
+/// Whether a point is before or after a write by which the step's worker ends its attempt.
+fn is_end_of(step: &str, point: &str) -> bool {
+    let ended = ["complete", "retrying", "error"].map(|state| format!("STEP#{step}.{state}"));
+    point.starts_with(&format!("{step}.")) && ended.iter().any(|end| point.contains(end))
+}
+
 fn claim(step: &str) -> String {
     format!("{step}.UpdateItem.STEP#{step}.in_progress")
 }
@@ -39,23 +48,23 @@ fn claim(step: &str) -> String {
 fn takes_an_attempt(passed: &[String], point: &str, deaths_before: usize) -> Option<bool> {
     let step = step_of(point);
     if deaths_before > 0 {
-        // Only a take-over passes this point: it finds the step claimed, and owns it with its write.
-        return Some(point == format!("{step}.UpdateItem.STEP#{step}.after"));
+        // Only a take-over passes this point: it finds the step claimed, and owns it with its write. Unless the worker
+        // whose lease was over has lived long enough to end the step first: then the take-over may have been refused.
+        let is_take_over = point == format!("{step}.UpdateItem.STEP#{step}.after");
+        let death = passed.iter().position(|passed| passed == point)?;
+        let has_ended = passed[..death].iter().any(|passed| is_end_of(step, passed));
+        return if is_take_over && has_ended { None } else { Some(is_take_over) };
     }
     if point.contains(".Query.") {
         // Only a worker that does not own a step, or owns it no longer, reads the whole task.
         return Some(false);
     }
     let (begins, claimed) = (format!("{}.before", claim(step)), format!("{}.after", claim(step)));
-    let ended = ["complete", "retrying", "error"].map(|state| format!("STEP#{step}.{state}"));
     let death = passed.iter().position(|passed| passed == point)?;
     for (index, passed) in passed[..=death].iter().enumerate().rev() {
         if *passed == claimed {
             return Some(true);
-        } else if passed.starts_with(&format!("{step}."))
-            && passed.ends_with(".after")
-            && ended.iter().any(|end| passed.contains(end))
-        {
+        } else if passed.ends_with(".after") && is_end_of(step, passed) {
             return Some(false);
         } else if *passed == begins && index < death {
             return None;

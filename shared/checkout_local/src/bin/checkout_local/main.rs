@@ -6,6 +6,7 @@ mod demo;
 mod failure;
 mod measure;
 mod noop;
+mod reconciliation;
 mod replay;
 mod serve;
 mod server;

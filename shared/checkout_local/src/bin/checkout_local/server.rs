@@ -1,7 +1,10 @@
 //! The shop as a whole: its files, its steps and its two ports.
 
-use crate::failure::{Failure, other};
-use checkout::{EmailAddress, Product, Shop, Storefront, reconciliation::Reconciliation};
+use crate::{
+    failure::{Failure, other},
+    reconciliation::Reconciler,
+};
+use checkout::{EmailAddress, Product, Shop, Storefront};
 use checkout_api::Limits;
 use checkout_local::{GATEWAY_SCHEMA, LocalShop, Outbox, SCHEMA};
 use console::{Console, Operator};
@@ -12,7 +15,6 @@ use std::{
     env, fs,
     num::NonZeroU16,
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 use stepwell::{Client, Runtime, System, core::plan::Plan};
@@ -33,9 +35,6 @@ const SENDER: &str = "orders@shop.example";
 const GRACE: Duration = Duration::from_secs(10);
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
-
-/// How long a run of the reconciliation may take, as that of its function.
-const RECONCILIATION_TIME: Duration = Duration::from_secs(14 * 60);
 
 /// What a shop on one machine is told.
 #[derive(Debug)]
@@ -140,7 +139,8 @@ impl Server {
         load_products(&shop).await?;
         let local = Local::new(file, System).await?;
         let engine = Client::new(local.clone(), local.clone(), System);
-        let host = host(&local, &shop, &engine, &settings.slots)?;
+        let reconciler = Reconciler::new(&shop, &engine)?;
+        let host = host(&local, &shop, &reconciler, &settings.slots)?;
 
         let intake = ShopIntake::new(shop.clone());
         let (limits, pricing) = (settings.limits, shop.pricing().map_err(other)?);
@@ -162,7 +162,7 @@ impl Server {
         let console = console.map_err(other)?;
         let login = console.link(&url(&operators)?);
         let by_browser = console.router(http::named(operate.clone()));
-        let operate = operate.merge(settings.metrics.clone().router());
+        let operate = operate.merge(settings.metrics.clone().router()).merge(reconciler.router());
         let for_operators = by_browser.fallback_service(http::for_operators(operate, probes, operator_token));
         let (customers_url, operators_url, address) = (url(&customers)?, url(&operators)?, data.join("operators-url"));
         // For the command `stepwell`.
@@ -254,20 +254,14 @@ pub(crate) fn no_step(name: &str, plan: &Plan) -> Failure {
 fn host(
     local: &Local<System>,
     shop: &LocalShop,
-    engine: &Client<Local<System>, Local<System>, System>,
+    reconciler: &Reconciler,
     slots: &Slots,
 ) -> Result<Host<System>, Failure> {
     let mut host = host_steps(local, shop, System, slots)?;
-    let gateway = shop.gateway().map_err(other)?;
-    let reconciliation = Arc::new(Reconciliation::new(shop.clone(), gateway, engine.clone()));
+    let reconciler = reconciler.clone();
     host.every(HOUR, "reconciliation", move || {
-        let reconciliation = reconciliation.clone();
-        async move {
-            let request = reconcile::Request { mend: true, ..reconcile::Request::default() };
-            if let Err(error) = reconcile::handle(&reconciliation, request, System.now() + RECONCILIATION_TIME).await {
-                tracing::error!(%error, "the reconciliation failed");
-            }
-        }
+        let reconciler = reconciler.clone();
+        async move { reconciler.mend().await }
     });
     let shop = shop.clone();
     host.every(HOUR, "expiry", move || {
