@@ -5,7 +5,6 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 use stepwell_cli::{Project, check, project, render, sizes};
 use tempfile::TempDir;
