@@ -45,13 +45,17 @@ pub fn required_env(name: &str) -> Result<String, ServeError> {
     }
 }
 
-/// Makes the store and the queues from the environment: `STEPWELL_TABLE`, `STEPWELL_QUEUE_URL_PREFIX`.
+/// Makes the store and the queues from the environment: `STEPWELL_TABLE`, `STEPWELL_START_SHARDS`, `STEPWELL_QUEUE_URL_PREFIX`.
 ///
 /// # Errors
-/// A variable is not set.
+/// A variable is not set, or is no number.
 pub(crate) fn ports_from_env(config: &SdkConfig) -> Result<(DynamoTable, SqsQueue), ServeError> {
     let dynamo = aws_sdk_dynamodb::config::Builder::from(config).retry_classifier(transaction_conflicts()).build();
     let table = DynamoTable::new(aws_sdk_dynamodb::Client::from_conf(dynamo), required_env("STEPWELL_TABLE")?);
+    let shards = required_env("STEPWELL_START_SHARDS")?;
+    let shards =
+        shards.parse().map_err(|_| format!("STEPWELL_START_SHARDS is `{shards}`, and has to be from 1 to 255"))?;
+    let table = table.with_start_shards(shards);
     let queue = SqsQueue::new(aws_sdk_sqs::Client::new(config), required_env("STEPWELL_QUEUE_URL_PREFIX")?);
     Ok((table, queue))
 }
@@ -65,7 +69,7 @@ pub fn mappings_from_env(config: &SdkConfig) -> Result<Mappings, ServeError> {
     Ok(Mappings::new(config, &prefix))
 }
 
-/// Makes the engine's client from the environment: `STEPWELL_TABLE`, `STEPWELL_QUEUE_URL_PREFIX`.
+/// Makes the engine's client from the environment: `STEPWELL_TABLE`, `STEPWELL_START_SHARDS`, `STEPWELL_QUEUE_URL_PREFIX`.
 ///
 /// # Errors
 /// A variable is not set.

@@ -171,6 +171,7 @@ fn start_once(name: &str, binary: &Path) -> Result<(Duration, f64), Box<dyn Erro
             .envs([("AWS_REGION", "us-east-1"), ("AWS_ENDPOINT_URL", "http://127.0.0.1:9")])
             .envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")])
             .envs([("STEPWELL_TABLE", "tasks"), ("STEPWELL_QUEUE_URL_PREFIX", "http://127.0.0.1:9/1/")])
+            .env("STEPWELL_START_SHARDS", "4")
             .envs([
                 ("SHOP_TABLE_PREFIX", "shop-"),
                 ("SHOP_MAIL_SENDER", "orders@example.com"),

@@ -23,6 +23,7 @@ use futures::future::try_join_all;
 use std::{
     borrow::Cow,
     collections::{BTreeSet, HashMap},
+    num::NonZeroU8,
 };
 use stepwell::{
     FailureKind, TaskId,
@@ -47,10 +48,6 @@ const INDEX: &str = "by_status";
 /// The name of the index that lists tasks by their ids, and so by their starts. Only a new task is written to it.
 const START_INDEX: &str = "by_start";
 
-/// The number of its partitions. DynamoDB takes a thousand starts a second into each. It may grow and never shrink: a task stays in the
-/// partition of its start.
-const START_SHARDS: u8 = 4;
-
 /// With a refused condition DynamoDB returns the current item, at no extra cost.
 const WITH_ITEM: ReturnValuesOnConditionCheckFailure = ReturnValuesOnConditionCheckFailure::AllOld;
 
@@ -72,12 +69,36 @@ macro_rules! guarded {
 pub struct DynamoTable {
     client: Client,
     name: String,
+    start_shards: NonZeroU8,
 }
 
 impl DynamoTable {
+    /// The usual number of partitions of the index by which the newest tasks are found.
+    pub const START_SHARDS: NonZeroU8 = NonZeroU8::new(4).unwrap();
+
     /// Makes the store on the table of this name.
     pub fn new(client: Client, name: impl Into<String>) -> Self {
-        Self { client, name: name.into() }
+        Self { client, name: name.into(), start_shards: Self::START_SHARDS }
+    }
+
+    /// With so many partitions of the index by which the newest tasks are found. DynamoDB takes a thousand starts a second into each, and
+    /// a page asks each of them once. The number may grow and never shrink: a task stays in the partition of its start.
+    #[must_use]
+    pub fn with_start_shards(self, start_shards: NonZeroU8) -> Self {
+        Self { start_shards, ..self }
+    }
+
+    /// Converts a new item and its key to DynamoDB's attributes. Those of a task have its partition in the index of the starts.
+    fn whole(&self, of: &Key, item: &Item) -> AttributeItem {
+        let attributes = item.iter().map(|(name, value)| (name.clone(), value::attribute_value(name, value)));
+        let shard = match of {
+            Key::Task(task) => {
+                let [.., last] = *task.as_bytes();
+                Some((START_SHARD.to_owned(), AttributeValue::S((last % self.start_shards).to_string())))
+            }
+            _ => None,
+        };
+        key(of).into_iter().chain(attributes).chain(shard).collect()
     }
 
     async fn apply_one(&self, write: &Write) -> Result<Applied, TableError> {
@@ -85,7 +106,8 @@ impl DynamoTable {
         let attempts = Attempts::default();
         let answer = match &write.effect {
             Effect::Create(item) => {
-                let put = guarded!(self, expressions, self.client.put_item()).set_item(Some(whole(&write.key, item)));
+                let put =
+                    guarded!(self, expressions, self.client.put_item()).set_item(Some(self.whole(&write.key, item)));
                 let put = put.customize().interceptor(attempts.clone()).send().await;
                 put.map(|_| None).map_err(|error| refused_or_failed("PutItem", &attempts, error))
             }
@@ -181,7 +203,7 @@ impl DynamoTable {
         let part = TransactWriteItem::builder();
         let part = match &write.effect {
             Effect::Create(item) => {
-                let put = guarded!(self, expressions, Put::builder()).set_item(Some(whole(&write.key, item)));
+                let put = guarded!(self, expressions, Put::builder()).set_item(Some(self.whole(&write.key, item)));
                 put.build().map(|put| part.put(put))
             }
             Effect::Change(_) => {
@@ -223,22 +245,6 @@ impl Expressions {
 /// Makes the error for a request that the SDK's builder refuses.
 fn not_a_call(operation: &'static str, error: BuildError) -> TableError {
     call_failed_as(operation, FailureKind::Refused, error).into()
-}
-
-/// Converts a new item and its key to DynamoDB's attributes. Those of a task have its partition in the index of the starts.
-fn whole(of: &Key, item: &Item) -> AttributeItem {
-    let attributes = item.iter().map(|(name, value)| (name.clone(), value::attribute_value(name, value)));
-    let shard = match of {
-        Key::Task(task) => Some((START_SHARD.to_owned(), AttributeValue::S(start_shard(*task).to_string()))),
-        _ => None,
-    };
-    key(of).into_iter().chain(attributes).chain(shard).collect()
-}
-
-/// The partition of this task in the index of the starts.
-fn start_shard(task: TaskId) -> u8 {
-    let [.., last] = *task.as_bytes();
-    last % START_SHARDS
 }
 
 /// Reads a key attribute.
@@ -366,7 +372,7 @@ impl Store for DynamoTable {
 
     /// Each partition of the index may have all of the newest, so each is asked for so many, beside each other.
     async fn newest(&self, before: TaskId, limit: u16) -> Result<Vec<TaskId>, TableError> {
-        let shards = (0..START_SHARDS).map(|shard| self.newest_of(shard, before, limit));
+        let shards = (0..self.start_shards.get()).map(|shard| self.newest_of(shard, before, limit));
         let mut found: Vec<TaskId> = try_join_all(shards).await?.into_iter().flatten().collect();
         found.sort_unstable_by(|one, other| other.cmp(one));
         found.truncate(limit.into());

@@ -9,6 +9,7 @@ use stepwell::{
         plan::Plan,
         record::{Action, ActionKind},
         snapshot::Loaded,
+        state::TaskStatus,
         trail::{FIRST_ATTEMPTS, LAST_ATTEMPTS, MAX_OMITTED_CODES},
     },
 };
@@ -102,6 +103,65 @@ async fn page_of_the_newest_takes_six_calls_in_two_rounds() {
             let page = sandbox.client().newest(value, &Filter::default(), None, 200).await.unwrap();
             let made = sandbox.meter.since(mark);
             assert_eq!((page.tasks.len(), made.len(), longest_sequence(&made)), (200, calls, rounds), "{made:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn newest_are_all_listed_after_their_index_has_got_more_partitions() {
+    in_sandbox(&[], async |sandbox| {
+        let (graph, mut made) = (Graph::chain(1), Vec::new());
+        let mut begin = async |partitions: u8| {
+            let table = sandbox.table.clone().with_start_shards(partitions.try_into().unwrap());
+            for _ in 0..20 {
+                let (id, workflow) = (TaskId::new(), graph.workflow());
+                let (name, plan) = (workflow.id().to_string(), workflow.plan());
+                let new = NewTask { correlation_id: None, id, workflow: name, context: "{}", plan, created_at: NOW };
+                assert!(table.apply(&task::create(&new)).await.unwrap().is_written());
+                made.push(id);
+            }
+            table
+        };
+        begin(1).await;
+        let table = begin(8).await;
+        made.sort_unstable_by(|one, other| other.cmp(one));
+        let mark = sandbox.meter.mark();
+        assert_eq!(table.newest(TaskId::from(uuid::Uuid::max()), 100).await.unwrap(), made);
+        assert_eq!(sandbox.meter.since(mark).len(), 8, "each partition is asked once");
+    })
+    .await;
+}
+
+#[test]
+fn template_has_as_many_partitions_of_the_newest_as_the_store_has_usually() {
+    let template = std::fs::read_to_string(stepwell_tests::stack::repository().join("infra/template.yaml")).unwrap();
+    let (_, parameter) = template.split_once("\n  StartShards:\n").unwrap();
+    let (_, default) = parameter.split_once("Default: ").unwrap();
+    assert_eq!(default.split_whitespace().next().unwrap(), stepwell_aws::DynamoTable::START_SHARDS.to_string());
+}
+
+#[tokio::test]
+async fn shards_that_have_little_are_asked_beside_each_other() {
+    in_sandbox(&[], async |sandbox| {
+        let graph = Graph::chain(1);
+        for _ in 0..100 {
+            start(sandbox, &graph, []).await;
+        }
+        let pending = Filter { status: Some(TaskStatus::Pending), ..Filter::default() };
+        let person = Filter { needs_person: Some(true), ..Filter::default() };
+        // Of the shards that are asked first, four have all of a small page; a large one needs the other twelve, too.
+        for (filter, limit, found, calls, rounds) in
+            [(&pending, 5, 5, 4, 1), (&pending, 100, 100, 16, 2), (&person, 100, 0, 32, 3)]
+        {
+            let mark = sandbox.meter.mark();
+            let page = sandbox.client().find(filter, None, limit).await.unwrap();
+            let made = sandbox.meter.since(mark);
+            assert_eq!(
+                (page.tasks.len(), made.len(), longest_sequence(&made)),
+                (found, calls, rounds),
+                "{filter:?}: {made:?}"
+            );
         }
     })
     .await;

@@ -6,7 +6,7 @@ use crate::{
         codec::Unreadable,
         filter::{Before, Cursor, Filter},
         id::TaskId,
-        index::{IndexEntry, IndexPosition, Page},
+        index::{IndexEntry, IndexPartition, IndexPosition, Page},
         item::{Item, Key, attribute},
         record::StepRecord,
         search::{SearchValue, task_found},
@@ -15,6 +15,7 @@ use crate::{
     },
     ports::{Queue, Runtime, Store, TableError},
 };
+use futures::future::try_join_all;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -25,6 +26,10 @@ const PAGE: u16 = 100;
 
 /// How many entries one call reads in all, so that a filter that matches few tasks still answers in time.
 const MOST_READ: usize = 1_000;
+
+/// How many shards are asked beside each other at first. Where these have little, all others of their partition are asked at once: so a
+/// list of few tasks takes few rounds, and one of many throws away little of what it reads.
+const FIRST_SHARDS: usize = 4;
 
 /// How long before its task is written an id is made, for all tasks but those whose start broke off and was repeated later.
 const START_TIME: Duration = Duration::from_secs(600);
@@ -96,28 +101,48 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         let parts = filter.parts();
         let mut tasks = Vec::new();
         let (mut part, mut after) = from.map_or((0, None), |cursor| (cursor.part, cursor.after));
-        let mut read = 0;
-        while let Some(&(partition, shard)) = parts.get(part) {
+        // What begins within a shard probably fills its page there.
+        let (mut read, mut width) = (0, if after.is_some() { 1 } else { FIRST_SHARDS });
+        while let Some((partition, _)) = parts.get(part) {
             if tasks.len() >= limit || read >= MOST_READ {
                 return Ok(TaskPage { tasks, next: Some(Cursor { part, after }) });
             }
-            let place = after.map(|(at, task)| IndexPosition { task, step: None, partition, at });
-            let page = Page { partition, shard, until: None, after: place.as_ref(), limit: PAGE };
-            let listed = self.engine.list(&page).await?;
-            read += listed.len().max(1);
-            let whole = listed.len() < usize::from(PAGE);
-            for Judged { place, found } in self.judge(filter, listed).await? {
-                after = Some((place.at, place.task));
-                tasks.extend(found);
-                if tasks.len() >= limit {
-                    return Ok(TaskPage { tasks, next: Some(Cursor { part, after }) });
+            // Shards of one partition only: a task that goes to another one while both are read could be missed.
+            let beside = parts.iter().skip(part).take_while(|(other, _)| other == partition).take(width);
+            let beside = beside.enumerate().map(|(place, &shard)| self.entries_of(shard, after.filter(|_| place == 0)));
+            let mut pages = try_join_all(beside).await?;
+            let whole = |listed: &Vec<IndexEntry>| listed.len() < usize::from(PAGE);
+            // The rest of a shard comes before the next one.
+            let is_full = pages.iter().position(|listed| !whole(listed));
+            pages.truncate(is_full.map_or(pages.len(), |full| full + 1));
+            width = if is_full.is_some() { 1 } else { parts.len() };
+            let pages_in_order: Vec<(usize, bool)> = pages.iter().map(|listed| (listed.len(), whole(listed))).collect();
+            let mut judged = self.judge(filter, pages.into_iter().flatten().collect()).await?.into_iter();
+            for (listed, whole) in pages_in_order {
+                read += listed.max(1);
+                for Judged { place, found } in judged.by_ref().take(listed) {
+                    after = Some((place.at, place.task));
+                    tasks.extend(found);
+                    if tasks.len() >= limit {
+                        return Ok(TaskPage { tasks, next: Some(Cursor { part, after }) });
+                    }
                 }
-            }
-            if whole {
-                (part, after) = (part + 1, None);
+                if whole {
+                    (part, after) = (part + 1, None);
+                }
             }
         }
         Ok(TaskPage { tasks, next: None })
+    }
+
+    /// The entries of a shard of the index after this one, as many as are read at a time.
+    async fn entries_of(
+        &self,
+        (partition, shard): (IndexPartition, u8),
+        after: Option<(Timestamp, TaskId)>,
+    ) -> Result<Vec<IndexEntry>, TableError> {
+        let place = after.map(|(at, task)| IndexPosition { task, step: None, partition, at });
+        self.engine.list(&Page { partition, shard, until: None, after: place.as_ref(), limit: PAGE }).await
     }
 
     /// Finds at most `limit` tasks before a position, the newest first: those with this value of a search key, or all. A task is
