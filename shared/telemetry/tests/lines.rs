@@ -8,7 +8,9 @@ use captured::Written;
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, fmt, io, time::Duration};
 use stepwell::{
-    Context, CorrelationId, Step, StepContext, StepError, Workflow, permanent, retryable,
+    Context, CorrelationId, Step, StepContext, StepError, Workflow,
+    core::message::DEAD_LETTERS,
+    permanent, retryable,
     testing::{Harness, StepFault},
 };
 use tracing::{Span, field::Empty, subscriber::DefaultGuard};
@@ -150,5 +152,43 @@ async fn every_line_of_a_delivery_says_of_which_attempt_it_is() {
         "refund 1 complete -",
     ] {
         assert!(outcomes.contains(outcome), "{outcome}: {outcomes:?}");
+    }
+}
+
+/// What the watchdog, the reader of dead letters and the recovery write about a task says of which it is and who knows it by which name, as the
+/// lines of its deliveries do.
+#[tokio::test(start_paused = true)]
+async fn every_line_about_a_task_has_its_workflow_and_its_callers_name() {
+    let (written, _guard) = lines();
+    let harness = Harness::new(Workflow::from_yaml(WORKFLOW).unwrap()).with_all(Talks);
+    let (client, workflow) = (harness.client(), Workflow::from_yaml(WORKFLOW).unwrap());
+    let begin = async || {
+        let start = client.prepare_start(&workflow, &json!({}), None).await.unwrap();
+        client.write_start(start.correlated(CorrelationId::new("basket-8"))).await.unwrap().task_id
+    };
+    // Of one the first message is lost, and its order cannot be shipped.
+    let late = begin().await;
+    harness.lose_messages();
+    harness.fail("ship", [StepFault::Error(permanent("NO_LORRY", "none is left"))]);
+    harness.run(late).await.unwrap();
+    // SQS gives up on the only message of the other.
+    let given_up = begin().await;
+    harness.lose_messages();
+    harness.put_message(DEAD_LETTERS, json!({"task_id": given_up, "step": "pay"}).to_string());
+    harness.run_for(Duration::ZERO).await.unwrap();
+    let lines = written.lines();
+    for (message, task) in [
+        ("overdue: message sent again", late),
+        ("compensation begins", late),
+        ("nothing is in flight any more", late),
+        ("compensated", late),
+        ("delivery exhausted", given_up),
+    ] {
+        let told: Vec<_> = lines.iter().filter(|line| line["message"] == message).collect();
+        assert!(!told.is_empty(), "{message} is not told");
+        for line in told {
+            let about = ["task_id", "workflow", "correlation_id"].map(|name| &line[name]);
+            assert_eq!(about, [&json!(task), &json!("checkout"), &json!("basket-8")], "{line:?}");
+        }
     }
 }

@@ -102,7 +102,7 @@ async fn dead_letter(harness: Harness) {
     harness.run_for(Duration::ZERO).await.unwrap();
 }
 
-/// It has no span that says of which task its lines are.
+/// Its span is that of no delivery of a step.
 #[tokio::test(start_paused = true)]
 async fn dead_letter_counts_once_and_its_lines_have_their_workflow() {
     let harness = |step: &str| {

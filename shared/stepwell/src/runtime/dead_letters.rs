@@ -23,6 +23,7 @@ use crate::{
 };
 use futures::future::join_all;
 use std::time::Duration;
+use tracing::{Instrument, field::Empty};
 
 /// How long a dead letter is hidden after persistent conflicts.
 const CONFLICT_RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -46,11 +47,24 @@ impl<T: Store, Q: Queue, A: Runtime> DeadLetters<T, Q, A> {
     }
 
     async fn handle_one(&self, message: &Received) -> Option<String> {
+        let span = tracing::error_span!(
+            "dead_letter",
+            message_id = message.id,
+            task_id = Empty,
+            step = Empty,
+            workflow = Empty,
+            correlation_id = Empty,
+            traceparent = Empty
+        );
+        self.settle(message).instrument(span).await
+    }
+
+    async fn settle(&self, message: &Received) -> Option<String> {
         let wait = match self.deliver(message).await {
             Ok(None) => return None,
             Ok(Some(wait)) => Some(wait),
             Err(error) => {
-                tracing::error!(message_id = message.id, code = error.code(), %error, "a dead letter could not be processed");
+                tracing::error!(code = error.code(), %error, "a dead letter could not be processed");
                 None
             }
         };
@@ -64,6 +78,9 @@ impl<T: Store, Q: Queue, A: Runtime> DeadLetters<T, Q, A> {
             Ok(message) => message,
             Err(error) => return self.keep(body, &format!("not a message of this engine: {error}")).await,
         };
+        let span = tracing::Span::current();
+        span.record("task_id", tracing::field::display(message.task_id));
+        span.record("step", &message.step);
         let known = known(dead_letter);
         let decide =
             |snapshot: Option<TaskSnapshot>| decide(snapshot.as_ref(), &message.step, &known, self.engine.now());
@@ -72,7 +89,7 @@ impl<T: Store, Q: Queue, A: Runtime> DeadLetters<T, Q, A> {
             // is missing. To send the message from here would multiply it: each time that SQS gives up on it, it may be sent
             // twice, and no version that may act on it takes the copies together.
             Err(newer @ EngineError::Newer(_)) => {
-                tracing::error!(task_id = %message.task_id, step = message.step, code = newer.code(), error = %newer, known, "left to the newer version");
+                tracing::error!(code = newer.code(), error = %newer, known, "left to the newer version");
                 return Ok(None);
             }
             settled => settled?,
@@ -83,19 +100,19 @@ impl<T: Store, Q: Queue, A: Runtime> DeadLetters<T, Q, A> {
             DeadLetterOutcome::Kept(reason) => return self.keep(body, reason).await,
             // The step has gone on meanwhile, or was never ready. If a message is missing after that, the watchdog sends it.
             DeadLetterOutcome::Dropped { state, status } => {
-                tracing::warn!(%task_id, step, %state, %status, dead_letter = known, "a dead letter with no effect is dropped");
+                tracing::warn!(%state, %status, dead_letter = known, "a dead letter with no effect is dropped");
             }
             DeadLetterOutcome::Held(wait) => return Ok(Some(wait)),
             DeadLetterOutcome::SentAgain { message, is_timer } => {
                 if is_timer {
-                    tracing::info!(%task_id, step, known, "the message was the timer of many retries: sent again");
+                    tracing::info!(known, "the message was the timer of many retries: sent again");
                 } else {
-                    tracing::error!(%task_id, step, code = DELIVERY_EXHAUSTED, known, "delivery exhausted: sent again");
+                    tracing::error!(code = DELIVERY_EXHAUSTED, known, "delivery exhausted: sent again");
                 }
                 self.engine.queue.send(&message).await?;
             }
             DeadLetterOutcome::Failed(task) => {
-                tracing::error!(%task_id, step, code = DELIVERY_EXHAUSTED, known, "delivery exhausted");
+                tracing::error!(code = DELIVERY_EXHAUSTED, known, "delivery exhausted");
                 log_failed(&task, step, DELIVERY_EXHAUSTED);
             }
         }

@@ -18,6 +18,7 @@ mod pages;
 pub mod pauses;
 mod recovery;
 pub mod result_types;
+mod spans;
 pub mod step;
 pub mod system;
 pub mod timer_feeder;

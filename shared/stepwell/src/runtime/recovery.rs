@@ -11,8 +11,12 @@ use crate::{
         timestamp::Timestamp,
     },
     ports::{Queue, Runtime, Store},
-    runtime::engine::{Engine, Followed},
+    runtime::{
+        engine::{Engine, Followed},
+        spans,
+    },
 };
+use tracing::Instrument;
 
 /// More rounds than there are stages of recovery. If conflicts use them up, the process that caused the conflicts goes on
 /// with the recovery.
@@ -22,6 +26,10 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
     /// Advances the recovery of a task as far as it can go now. Any process may call it at any time. Returns the time at which it
     /// goes on, if the task waits for a redrive or for the begin of its compensation.
     pub(crate) async fn recover(&self, task: TaskId) -> Followed {
+        self.advance(task).instrument(spans::of_task(task)).await
+    }
+
+    async fn advance(&self, task: TaskId) -> Followed {
         let mut begun = false;
         for _ in 0..MAX_ADVANCE_ROUNDS {
             let Some(snapshot) = self.snapshot(task).await? else { return Ok(None) };

@@ -15,11 +15,13 @@ use crate::{
         engine::Engine,
         error::EngineError,
         pages::{Pages, RunBudget},
+        spans,
     },
 };
 use futures::{StreamExt, stream};
 use serde::Serialize;
 use std::collections::BTreeSet;
+use tracing::Instrument;
 
 /// The log line with the report of a run. An alarm watches its field `unfinished`.
 pub const FEEDER_REPORT: &str = "timer feeder";
@@ -66,10 +68,17 @@ impl<T: Store, Q: Queue, A: Runtime> TimerFeeder<T, Q, A> {
             }
             let due = pages.next().await?;
             // In a list, because the compiler cannot tell that a stream which still has this closure is `Send`.
-            let fed: Vec<_> = due.iter().map(|timer| async move { (timer, self.feed(timer).await) }).collect();
+            let fed: Vec<_> = due
+                .iter()
+                .map(|timer| async move {
+                    let span = spans::of_task(timer.place.task);
+                    let fed = self.feed(timer).instrument(span.clone()).await;
+                    (timer, span, fed)
+                })
+                .collect();
             let mut fed = stream::iter(fed).buffer_unordered(CONCURRENCY);
-            while let Some((timer, fed)) = fed.next().await {
-                report.add(timer, fed);
+            while let Some((timer, span, fed)) = fed.next().await {
+                span.in_scope(|| report.add(timer, fed));
             }
         }
         let FeederReport { fed, failed, newer, unfinished } = report;
@@ -94,18 +103,18 @@ impl<T: Store, Q: Queue, A: Runtime> TimerFeeder<T, Q, A> {
 
 impl FeederReport {
     fn add(&mut self, timer: &IndexEntry, fed: Result<(), EngineError>) {
-        let (task_id, step) = (timer.place.task, timer.place.step.as_deref());
+        let step = timer.place.step.as_deref();
         match fed {
             Ok(()) => self.fed += 1,
             Err(EngineError::Newer(newer)) => {
                 // One line for each run keeps the alarm on.
                 if self.newer == 0 {
-                    tracing::error!(%task_id, step, code = NEWER_FORMAT, error = %newer, "timer not fed");
+                    tracing::error!(step, code = NEWER_FORMAT, error = %newer, "timer not fed");
                 }
                 self.newer += 1;
             }
             Err(error) => {
-                tracing::error!(%task_id, step, code = error.code(), %error, "the timer could not be fed");
+                tracing::error!(step, code = error.code(), %error, "the timer could not be fed");
                 self.failed += 1;
             }
         }

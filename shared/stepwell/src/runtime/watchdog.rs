@@ -11,6 +11,7 @@ use crate::{
         format::NEWER_FORMAT,
         index::{IndexEntry, IndexPartition, Page, move_in_index},
         inspection::{self, Inspection},
+        names::workflow_name,
         pause::PausedSteps,
         record::StepRecord,
         recovery::{self, DELIVERY_EXHAUSTED, NextAction},
@@ -18,11 +19,12 @@ use crate::{
         timestamp::Timestamp,
     },
     ports::{Queue, Runtime, Store},
-    runtime::{engine::Engine, error::EngineError, pages::Pages, recovery::code},
+    runtime::{engine::Engine, error::EngineError, pages::Pages, recovery::code, spans},
 };
 use futures::{StreamExt, stream};
 use serde::Serialize;
 use std::time::Duration;
+use tracing::Instrument;
 
 pub use crate::runtime::pages::RunBudget;
 
@@ -150,20 +152,27 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
         const DAY: u64 = 24 * 60 * MINUTE;
         let waits = self.engine.now().since(listed.place.at).as_secs();
         if waits >= DAY && waits % DAY < MINUTE {
-            tracing::error!(task_id = %listed.place.task, code = DELIVERY_EXHAUSTED, days = waits / DAY, "{LEFT_TO_A_PERSON}");
+            let (workflow, task_id, days) = (workflow_name(&listed.workflow), listed.place.task, waits / DAY);
+            tracing::error!(workflow, %task_id, code = DELIVERY_EXHAUSTED, days, "{LEFT_TO_A_PERSON}");
         }
     }
 
     async fn inspect_all(&self, due: &[IndexEntry], report: &mut WatchdogReport) {
         // In a list, because the compiler cannot tell that a stream which still has this closure is `Send`.
-        let inspections: Vec<_> =
-            due.iter().map(|listed| async move { (listed, self.inspect(listed).await) }).collect();
+        let inspections: Vec<_> = due
+            .iter()
+            .map(|listed| async move {
+                let span = spans::of_task(listed.place.task);
+                let inspected = self.inspect(listed).instrument(span.clone()).await;
+                (listed, span, inspected)
+            })
+            .collect();
         let mut inspections = stream::iter(inspections).buffer_unordered(CONCURRENCY);
-        while let Some((listed, inspected)) = inspections.next().await {
+        while let Some((listed, span, inspected)) = inspections.next().await {
             if let Err(EngineError::Newer(newer)) = &inspected {
                 // One line for each run keeps the alarm on.
                 if report.newer == 0 {
-                    tracing::error!(task_id = %listed.place.task, code = NEWER_FORMAT, error = %newer, "not inspected");
+                    span.in_scope(|| tracing::error!(code = NEWER_FORMAT, error = %newer, "not inspected"));
                 }
                 report.newer += 1;
                 continue;
@@ -175,20 +184,20 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
                     report.advanced += usize::from(inspection.recover);
                 }
                 Err(error) => {
-                    tracing::error!(task_id = %listed.place.task, code = error.code(), %error, "the inspection of the task failed");
                     report.failed += 1;
-                    self.postpone(listed).await;
+                    self.postpone(listed, &error).instrument(span).await;
                 }
             }
         }
     }
 
     /// Lists a task whose inspection failed for later. Otherwise it would be the first of every run and use up the budget.
-    async fn postpone(&self, listed: &IndexEntry) {
+    async fn postpone(&self, listed: &IndexEntry, error: &EngineError) {
+        tracing::error!(code = error.code(), %error, "the inspection of the task failed");
         let later = self.engine.now() + ERROR_RETRY_AFTER;
         let moved = self.engine.apply(&move_in_index(&listed.place, listed.place.partition, later)).await;
         if let Err(error) = moved {
-            tracing::error!(task_id = %listed.place.task, %error, "the task could not be listed for later");
+            tracing::error!(%error, "the task could not be listed for later");
         }
     }
 
@@ -214,17 +223,17 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
             for step in open {
                 match step.state {
                     StepState::Error => {
-                        tracing::error!(task_id = %id, step = step.name, code = code(step), "{}", recovery::COMPENSATION_WAITS);
+                        tracing::error!(step = step.name, code = code(step), "{}", recovery::COMPENSATION_WAITS);
                     }
                     _ if is_late(step) => {
-                        tracing::error!(task_id = %id, step = step.name, code = code(step), "{}", recovery::COMPENSATION_LATE);
+                        tracing::error!(step = step.name, code = code(step), "{}", recovery::COMPENSATION_LATE);
                     }
                     _ => {}
                 }
             }
         }
         for outgoing in &inspection.send {
-            tracing::warn!(task_id = %id, step = outgoing.message.step, state = %snapshot.task.state.status(), "overdue: message sent again");
+            tracing::warn!(step = outgoing.message.step, state = %snapshot.task.state.status(), "overdue: message sent again");
         }
         self.engine.send_all(&inspection.send).await?;
         if inspection.recover {
@@ -232,7 +241,7 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
         }
         let left_to_a_person = !inspection.recover && recovery::is_left_to_a_person(&snapshot, now);
         if left_to_a_person {
-            tracing::error!(task_id = %id, code = DELIVERY_EXHAUSTED, "{LEFT_TO_A_PERSON}");
+            tracing::error!(code = DELIVERY_EXHAUSTED, "{LEFT_TO_A_PERSON}");
         }
         // If the engine has nothing more to do, the task is not inspected any more.
         let ended = || IndexPartition::ended(snapshot.task.state);
@@ -240,7 +249,7 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
         let over = || (partition(), snapshot.task.finished_at.unwrap_or(now));
         let (to, at) = inspection.next.map_or_else(over, |next| (listed.place.partition, next));
         if !self.engine.apply(&move_in_index(&listed.place, to, at)).await?.is_written() {
-            tracing::debug!(task_id = %id, "moved in the index by another process meanwhile");
+            tracing::debug!("moved in the index by another process meanwhile");
         }
         Ok(inspection)
     }

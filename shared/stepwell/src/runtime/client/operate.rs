@@ -22,9 +22,10 @@ use crate::{
         workflow::Violation,
     },
     ports::{Queue, QueueError, Runtime, Store, TableError},
-    runtime::{engine::Decision, error::EngineError},
+    runtime::{engine::Decision, error::EngineError, spans},
 };
 use std::time::Duration;
+use tracing::Instrument;
 
 /// The shortest time from the end of an attempt to the next one that a customer asks for with [`Client::run_now_after_pause`]. Without
 /// it a customer who presses a button would use up the attempts within a second.
@@ -513,7 +514,8 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
                 Err(error) => Decision::Leave(Err(error)),
             }
         });
-        let (answer, followed) = decided.await?.ok_or(ActionError::KeepsChanging(id))?;
+        let decided = decided.instrument(spans::of_task(id)).await?;
+        let (answer, followed) = decided.ok_or(ActionError::KeepsChanging(id))?;
         followed.map_err(ActionError::Engine)?;
         answer
     }

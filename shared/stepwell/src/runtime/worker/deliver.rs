@@ -96,12 +96,6 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
         let engine = &self.worker.engine;
         let claim = step::claim(&request);
         let (claim, loaded) = tokio::join!(engine.apply(&claim), engine.load(message.task_id, &steps));
-        let task = loaded.as_ref().ok().and_then(|loaded| loaded.task.as_ref());
-        if let Some(id) = task.and_then(|task| task.correlation_id.as_ref()) {
-            let span = tracing::Span::current();
-            span.record("correlation_id", id.as_str());
-            id.trace().map(|trace| span.record("traceparent", trace.as_str()));
-        }
         let mut claim = Claim::read(&request, claim?)?;
         if let Claim::Refused(found) = &claim
             // Without the task it could not run, and in an outage it could lose one attempt after the other.
