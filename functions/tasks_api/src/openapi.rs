@@ -71,7 +71,7 @@ fn filter() -> Vec<(&'static str, Value, &'static str)> {
             json!({"enum": TaskStatus::WORDS.map(TaskStatus::as_str)}),
             "The status; `in_progress` is listed as `pending`.",
         ),
-        ("workflow", text(), "The workflow: its name, or `namespace/name@version`."),
+        ("workflow", text(), "The workflow: its name, or more of `namespace/name@version`."),
         ("failed_step", text(), "A step that failed for good."),
         ("error_code", text(), "The code of the error of such a step."),
         ("step", step, "`NAME:STATE`, such as `process_payment:retrying`: the tasks with a step in this state."),

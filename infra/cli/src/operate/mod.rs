@@ -352,7 +352,7 @@ pub struct Filter {
     /// Their status, such as error
     #[arg(long, help_heading = "Filter")]
     status: Option<String>,
-    /// Their workflow: NAMESPACE/NAME, or NAMESPACE/NAME@VERSION
+    /// Their workflow: NAME, or more of NAMESPACE/NAME@VERSION
     #[arg(long, help_heading = "Filter")]
     workflow: Option<String>,
     /// A step that failed for good

@@ -18,7 +18,7 @@ pub struct Filter {
     /// The status, by its word. `in_progress` matches the same tasks as `pending`, because only the steps distinguish them.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "status")]
     pub status: Option<TaskStatus>,
-    /// The workflow, as `namespace/name` or `namespace/name@version`.
+    /// The workflow: its name, or more of `namespace/name@version`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workflow: Option<String>,
     /// A step that failed for good.
@@ -167,7 +167,8 @@ impl Filter {
             wanted => listed.status.as_str() == wanted.as_str(),
         };
         let workflow = |wanted: &String| {
-            listed.workflow == *wanted || listed.workflow.split_once('@').is_some_and(|(name, _)| name == wanted)
+            let is_it = |id: &str| id == wanted || id.split_once('/').is_some_and(|(_, name)| name == wanted);
+            is_it(&listed.workflow) || listed.workflow.split_once('@').is_some_and(|(id, _)| is_it(id))
         };
         self.status.is_none_or(status)
             && self.workflow.as_ref().is_none_or(workflow)
