@@ -335,7 +335,12 @@ impl Api {
         let reason = status.canonical_reason().unwrap_or_default();
         let mut message = error.unwrap_or_else(|| format!("the API answered {reason}"));
         for Violation { path, message: why } in details {
-            let path = if path.is_empty() { "/" } else { &path };
+            // A question has its fields from the options of the same names.
+            let path = match path.strip_prefix('/') {
+                Some(name) if !changes => format!("--{}", name.replace('_', "-")),
+                Some(_) => path,
+                None => "/".to_owned(),
+            };
             message.push_str(&format!("\n  {path}: {why}"));
         }
         message.push_str(&format!(" ({})", status.as_u16()));
@@ -355,6 +360,7 @@ impl Api {
                 });
                 Kind::NotLetIn
             }
+            StatusCode::UNPROCESSABLE_ENTITY if !changes => Kind::Usage,
             // The host in between has lost the answer, or the API does not know what its store has done.
             _ if status.is_server_error() => Kind::NoAnswer,
             _ => Kind::Refused,

@@ -80,12 +80,16 @@ impl Failure {
         Self::refused("")
     }
 
-    /// With this hint, if there is no such thing.
-    pub(super) fn or_if_not_found(mut self, hint: &str) -> Self {
-        if self.is_not_found {
-            self.message.push_str(&format!("\n  {hint}"));
-        }
+    /// With what may help.
+    pub(super) fn with_hint(mut self, hint: Option<&str>) -> Self {
+        self.message.extend(hint.map(|hint| format!("\n  {hint}")));
         self
+    }
+
+    /// With this hint, if there is no such thing.
+    pub(super) fn or_if_not_found(self, hint: &str) -> Self {
+        let hint = self.is_not_found.then_some(hint);
+        self.with_hint(hint)
     }
 
     /// With the API's answer, if that is JSON.

@@ -15,7 +15,11 @@ impl Display for ListedTask {
             write!(f, "  failed: {}", self.failed_steps.join(", "))?;
         }
         if let Some(ListedStep { name, state, attempt, error_code, next_retry_at }) = &self.step {
-            write!(f, "  {name}: {state}, attempt {attempt}")?;
+            write!(f, "  {name}: {state}")?;
+            match attempt {
+                0 => f.write_str(", not attempted yet")?,
+                attempt => write!(f, ", attempt {attempt}")?,
+            }
             for more in [error_code, next_retry_at].into_iter().flatten() {
                 write!(f, ", {more}")?;
             }
@@ -37,7 +41,9 @@ impl Display for Task {
         writeln!(f, "status     {}{closed}", self.status)?;
         writeln!(f, "started    {}", self.started_at)?;
         if let Some(at) = &self.completed_at {
-            writeln!(f, "ended      {at}")?;
+            // What is redriven or compensated by itself goes on.
+            let goes_on = self.redrives_at.is_some() || self.compensates_at.is_some();
+            writeln!(f, "{:<10} {at}", if goes_on { "failed" } else { "ended" })?;
         }
         if let Some(task) = &self.rerun_of {
             writeln!(f, "rerun of   {task}")?;

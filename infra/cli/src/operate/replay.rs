@@ -4,17 +4,25 @@
 //! change of one, and could not render the list of handlers while one of them does not compile.
 
 use super::{
-    api::Api,
+    api::{self, Api},
     failure::{Failure, Kind},
+    output::say,
     tasks,
 };
 use crate::project::{self, PROGRAM};
+use serde::Deserialize;
 use std::{
     env,
     path::{Path, PathBuf},
     process::Stdio,
 };
 use tokio::io::AsyncWriteExt;
+
+/// Where the input has `***` in the place of a value.
+#[derive(Deserialize)]
+struct Hidden {
+    hidden: Vec<String>,
+}
 
 /// What is replayed, and how.
 pub(super) struct Replay {
@@ -44,6 +52,11 @@ impl Replay {
     pub(super) async fn run(&self, api: &Api, task: &str, step: &str) -> Result<(), Failure> {
         let shown = api.get(&["tasks", task], &[]).await?.text;
         let revealed = api.look(&["tasks", task, "reveal"]).await?.text;
+        let Hidden { hidden } = api::read(&revealed)?;
+        if self.patch == "null" && !hidden.is_empty() {
+            let without = hidden.join(", ");
+            say(format_args!("Secrets are not kept, so the step runs without {without}. Others are given by --patch"));
+        }
         // As they came, so that the numbers stay as they are.
         let source = format!(r#"{{"task": {shown}, "revealed": {revealed}, "patch": {}}}"#, self.patch);
         let failed = |error| Failure::refused(format!("{PROGRAM} cannot be run: {error}"));

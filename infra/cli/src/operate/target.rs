@@ -105,7 +105,10 @@ impl Target {
             Place::Data(data) => {
                 let (url, token) = of_data(data)?;
                 let start = how_to_serve(data);
-                (url, Caller::Owner(token, env::var("USER").ok()), start)
+                let name = ["USER", "LOGNAME"]
+                    .into_iter()
+                    .find_map(|name| env::var(name).ok().filter(|name| !name.is_empty()));
+                (url, Caller::Owner(token, name), start)
             }
             Place::LocalStack => {
                 let variables = local_stack(root).await?;
@@ -128,7 +131,10 @@ impl Target {
             Place::Url(url) => {
                 let caller = match self.token()? {
                     Some(token) => Caller::Token(token),
-                    None => Caller::Signed(Box::new(Aws::of_environment(self.region.clone()).await?)),
+                    None => {
+                        let aws = Aws::of_environment(self.region.clone()).await;
+                        Caller::Signed(Box::new(aws.map_err(|failure| failure.with_hint(if_one_machine(url)))?))
+                    }
                 };
                 (url.to_owned(), caller, RUNS.to_owned())
             }
@@ -191,7 +197,7 @@ fn of_data(data: &Path) -> Result<(String, Token), Failure> {
                 format!(
                     "no shop runs with the data folder {}: there is no file {name}. {}; or say which shop: --data FOLDER, --stage \
                      STAGE, --url URL",
-                    data.display(),
+                    std::path::absolute(data).unwrap_or_else(|_| data.to_owned()).display(),
                     how_to_serve(data)
                 ),
             ),
@@ -200,6 +206,14 @@ fn of_data(data: &Path) -> Result<(String, Token), Failure> {
     };
     let url = file(URL_FILE)?;
     Ok((url.trim().to_owned(), Token::new(&file(TOKEN_FILE)?)?))
+}
+
+/// What somebody may have meant who names a port of this machine without a token.
+fn if_one_machine(url: &str) -> Option<&'static str> {
+    let is_here = ["http://127.0.0.1", "http://localhost", "http://[::1]"].iter().any(|here| url.starts_with(here));
+    is_here.then_some(
+        "If it is the shop of one machine: say --data FOLDER, or --token with the text of its file operator-token",
+    )
 }
 
 fn how_to_serve(data: &Path) -> String {
@@ -213,11 +227,11 @@ async fn local_stack(root: Option<&Path>) -> Result<BTreeMap<String, String>, Fa
     let start = env::current_dir().unwrap_or_default();
     let root = project::root(root, &start).map_err(|finding| Failure::new(Kind::NoAnswer, finding.to_string()))?;
     let mut bash = tokio::process::Command::new("bash");
-    let run = bash.args(["-c", SCRIPT]).current_dir(&root).stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let run = bash.args(["-c", SCRIPT]).current_dir(&root).stdin(Stdio::null()).output();
     let output = run.await.map_err(|error| Failure::new(Kind::NoAnswer, format!("bash does not start: {error}")))?;
     if !output.status.success() {
-        // The script has said why, and how it is started.
-        return Err(Failure::new(Kind::NoAnswer, ""));
+        // The script says why, and how it is started.
+        return Err(Failure::new(Kind::NoAnswer, String::from_utf8_lossy(&output.stderr).trim_end()));
     }
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let variables = text.split('\0').filter_map(|variable| variable.split_once('='));

@@ -2,7 +2,7 @@
 
 use super::{
     Filter,
-    answers::{Accepted, Graph, ListedTask, Rerun, Resent, Shipped, Task, TaskPage},
+    answers::{Accepted, Graph, ListedTask, Rerun, Resent, Shipped, Task, TaskPage, Workflows},
     api::{Answer, Api, read},
     failure::{Failure, Kind},
     output::{Progress, print, say},
@@ -10,6 +10,7 @@ use super::{
 };
 use serde_json::{json, value::RawValue};
 use std::{collections::HashSet, fs, io, num::NonZeroU32};
+use stepwell::TaskId;
 
 /// A list goes on in this many tasks at a time.
 const PAGE: usize = 200;
@@ -87,11 +88,46 @@ pub(super) async fn list(
     }
     found.tasks.iter().try_for_each(|(task, _)| print(task))?;
     say(counted(found.tasks.len(), "task"));
+    if found.tasks.is_empty() {
+        say_what_is_unknown(api, filter).await?;
+    }
+    Ok(())
+}
+
+/// Says which names of the filter this deployment does not know. Tasks of an older one may have them all the same, so it is no refusal.
+async fn say_what_is_unknown(api: &Api, filter: &Filter) -> Result<(), Failure> {
+    let step = filter.step.as_deref().and_then(|step| step.split(':').next());
+    let steps: Vec<&str> = step.into_iter().chain(filter.failed_step.as_deref()).collect();
+    let workflow = filter
+        .workflow
+        .as_deref()
+        .map(|id| id.split('@').next().unwrap_or(id))
+        .map(|id| id.rsplit('/').next().unwrap_or(id));
+    if steps.is_empty() && workflow.is_none() {
+        return Ok(());
+    }
+    let (_, Workflows { workflows }) = api.get_as(&["workflows"]).await?;
+    let lists = format!("stepwell workflows{} lists them", api.options);
+    if let Some(name) = workflow.filter(|name| workflows.iter().all(|workflow| workflow.name != *name)) {
+        say(format_args!("This deployment has no workflow {name}; {lists}"));
+    }
+    for name in steps {
+        let mut all = workflows.iter().flat_map(|workflow| workflow.steps.iter().chain(&workflow.compensations));
+        if all.all(|step| step.name != name) {
+            say(format_args!("No workflow of this deployment has a step {name}; {lists}"));
+        }
+    }
     Ok(())
 }
 
 pub(super) async fn show(api: &Api, task: &str, as_json: bool) -> Result<(), Failure> {
-    let (answer, task) = api.get_as::<Task>(&["tasks", task]).await?;
+    let shown = api.get_as::<Task>(&["tasks", task]).await;
+    let is_id = task.parse::<TaskId>().is_ok();
+    let by_key = format!(
+        "A task is found by a search key: stepwell list{} --key order_number:{task}, or --key email:...",
+        api.options
+    );
+    let (answer, task) = shown.map_err(|failure| if is_id { failure } else { failure.or_if_not_found(&by_key) })?;
     if as_json { print(answer.text) } else { print(task.to_string().trim_end()) }
 }
 
@@ -168,7 +204,12 @@ pub(super) async fn rerun(api: &Api, task: &str, asked: RerunAsked<'_>, as_json:
     // As it was written, so that its numbers stay as they are.
     let edit = edit.map(|(name, json)| format!(r#""{name}": {json}, "#)).unwrap_or_default();
     let body = format!(r#"{{{edit}"again": {again}, "from": {}, "reason": {}}}"#, json!(from), json!(reason));
-    let answer = api.post(&["tasks", task, "rerun"], body).await?;
+    let asked = api.post(&["tasks", task, "rerun"], body).await;
+    let wants_again = |failure: &Failure| failure.message.contains(r#""again": true"#);
+    let answer = asked.map_err(|failure| {
+        let hint = wants_again(&failure).then_some("Here that is the option --again");
+        failure.with_hint(hint)
+    })?;
     if as_json {
         return print(answer.text);
     }

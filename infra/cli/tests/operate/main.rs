@@ -45,6 +45,15 @@ fn list_and_show_print_tasks_for_people_and_the_answers_of_the_api_as_json() {
     let found = shop.operate(&["list", "--key", &format!("order_number:{}", number.unwrap())]).expect(0);
     assert!(found.stdout.starts_with(&bought) && found.stdout.lines().count() == 1, "{found:?}");
     shop.operate(&["list", "--needs", "person"]).expect(0).says("0 tasks");
+    shop.operate(&["list", "--older-than", "1"]).expect(2).says("\n  --older-than: ");
+    let unknown = ["list", "--workflow", "chekout", "--failed-step", "pay", "--step", "ship:error"];
+    shop.operate(&unknown)
+        .expect(0)
+        .says("no workflow chekout; stepwell workflows --data ")
+        .says("No workflow of this deployment has a step pay;")
+        .says("has a step ship;");
+    shop.operate(&["list", "--workflow", "checkout", "--failed-step", "process_payment"]).expect(0).says("1 task");
+    shop.operate(&["show", "ORD-2026-1"]).expect(1).says("--key order_number:ORD-2026-1");
     assert_eq!(shop.operate(&["list", "--limit", "1"]).expect(0).stdout.lines().count(), 1);
     let listed = shop.operate(&["list", "--json"]).expect(0).json();
     assert_eq!((&listed["count"], &listed["tasks"][1]["task_id"]), (&json!(2), &json!(declined)));
@@ -83,7 +92,7 @@ fn analytics_print_a_table_of_the_steps_or_the_answer_of_the_api() {
     assert_eq!((&words[1..5], &words[11..]), (&["2", "2", "0", "1"][..], &["1", "PAYMENT_DECLINED"][..]), "{row}");
     let one = shop.operate(&["analytics", "--tasks", "1", "--json"]).expect(0).json();
     assert_eq!(one["workflows"][0]["statuses"], json!({"error": 1}));
-    shop.operate(&["analytics", "--tasks", "2000"]).expect(1).says("tasks");
+    shop.operate(&["analytics", "--tasks", "2000"]).expect(2).says("\n  --tasks: has to be");
 }
 
 #[test]
@@ -349,6 +358,13 @@ fn empty_page_is_no_end_and_no_task_is_listed_twice() {
 }
 
 #[test]
+fn local_stack_that_does_not_run_ends_with_3_and_says_how_to_start_it() {
+    let mut list = command();
+    list.args(["list", "--stage", "local"]).env("STEPWELL_PORT", "4598").current_dir(repository());
+    run(&mut list).expect(3).says("infra/local.sh up");
+}
+
+#[test]
 fn shop_that_does_not_run_ends_with_3_and_says_how_to_start_it() {
     let mut shop = Shop::start();
     let path = shop.data.path().display().to_string();
@@ -358,7 +374,7 @@ fn shop_that_does_not_run_ends_with_3_and_says_how_to_start_it() {
     // What a killed process leaves behind.
     fs::write(shop.data.path().join("operators-url"), "http://127.0.0.1:9").unwrap();
     shop.operate(&["list"]).expect(3).says("nothing answers at http://127.0.0.1:9").says(&start);
-    run(command().arg("list").current_dir(shop.data.path())).expect(3).says("the data folder stepwell-data");
+    run(command().arg("list").current_dir(shop.data.path())).expect(3).says("/stepwell-data: there is no file operators-url");
 }
 
 #[test]

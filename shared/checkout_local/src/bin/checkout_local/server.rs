@@ -152,7 +152,10 @@ impl Server {
         let console = Console::new(console::Settings {
             place: format!("the shop in {}", data.display()),
             operator: Operator::Named(
-                env::var("USER").ok().filter(|name| !name.is_empty()).unwrap_or("operator".to_owned()),
+                ["USER", "LOGNAME"]
+                    .into_iter()
+                    .find_map(|name| env::var(name).ok().filter(|name| !name.is_empty()))
+                    .unwrap_or("operator".to_owned()),
             ),
             token: Some(operator_token.expose().to_owned()),
             rights: Rights::Act,
