@@ -431,6 +431,18 @@ test("what was undone is rerun with another card, as a new task", async () => {
   await show(page, `/console/tasks/${id}`);
   await page.getByText("It was rerun as").waitFor();
   assert.equal(await page.getByRole("button", { name: "Rerun…" }).count(), 0, "it is rerun once");
+
+  await page.getByRole("button", { name: "Start one like this…" }).click();
+  await page.getByLabel("What changes in the input").fill('{"payment_info": {"token": "test_success_mc"}}');
+  await accessible(page, "the question about a copy");
+  await page.getByLabel("Why").fill("the same once more");
+  await page.getByRole("button", { name: "Start", exact: true }).click();
+  await page.getByRole("button", { name: "Do it now" }).click();
+  await page.getByRole("link", { name: "Show that one" }).click();
+  await page.getByText("All is done.").waitFor();
+  const copy = new URL(page.url()).pathname.split("/").at(-1);
+  const { rerun_as: same } = await api(`/tasks/${id}`);
+  assert.ok(copy !== id && copy !== same.task_id, "it is a task of its own");
   await page.context().close();
 });
 

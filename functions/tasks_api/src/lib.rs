@@ -7,6 +7,7 @@
 mod act;
 mod analytics;
 mod bulk;
+mod copy;
 mod cost;
 mod error;
 mod events;
@@ -79,6 +80,7 @@ where
         .with_state(Arc::new(OrderDesk { orders, mailer, engine: engine.clone() }));
     let of_reruns = Router::new()
         .route("/tasks/{task_id}/rerun", post(rerun::rerun::<I, S, Q, A>))
+        .route("/tasks/{task_id}/copy", post(copy::copy::<I, S, Q, A>))
         .with_state(Arc::new(RerunDesk { intake, engine: engine.clone() }));
     let of_steps = Router::new()
         .route("/workflows/{workflow}/steps/{step}/pause", pause::to_step(PauseAction::Pause))

@@ -5,6 +5,7 @@ use crate::{
     act::Accepted,
     analytics::{AnalyticsView, SAMPLE},
     bulk::{BulkList, BulkView, DryRun, MOST_EXPECTED, ResultList},
+    copy::Copying,
     handlers::SEARCH_KEYS,
     health::{HealthView, Probe},
     list::TaskList,
@@ -309,6 +310,7 @@ fn tasks(document: &mut Document) {
     action(document, "compensate", "compensateTask", "Compensates the attempted steps, and closes the task.");
     action(document, "resolve", "resolveTask", "Declares the task done.");
     rerun(document);
+    copy(document);
     let fields = json!({
         "result": {"description": "The step's result, of the type that its dependents read."},
         "attempts_checked": optional(json!({
@@ -359,6 +361,31 @@ fn rerun(document: &mut Document) {
         .answers::<Rerunning>(200, "The same request was made before, and has started this task.")
         .answers::<Rerunning>(202, "The new task is started.")
         .link(202, "showTask", task)
+        .refused(404)
+        .refused(409);
+}
+
+fn copy(document: &mut Document) {
+    let fields = json!({
+        "patch": {"description": "A JSON merge patch (RFC 7396) of the task's input, without what was secret in it: a checkout needs a \
+            card."},
+        "input": {"description": "The whole new input, in the place of a patch. The paths of violations lead into it in both cases."},
+    });
+    let mut body = because(fields, &[]);
+    body["not"] = json!({"required": ["patch", "input"]});
+    let card =
+        json!({"patch": {"payment_info": {"token": "test_success_visa"}}, "reason": "the same once more, by phone"});
+    document
+        .operation(("post", "/tasks/{task_id}/copy"), "copyTask", "tasks", "Starts a task like this one.")
+        .description("This task stays as it is, and may be copied in any state and any number of times: each copy of a checkout charges its card.")
+        .needs_header(
+            "Idempotency-Key",
+            json!({"type": "string", "pattern": "^[!-~]{1,255}$"}),
+            "With it the request may be repeated, and starts one task.",
+        )
+        .body(true, body, &[("another card", card)])
+        .answers::<Copying>(202, "The new task is started, now or by the same request before.")
+        .link(202, "showTask", json!({"task_id": "$response.body#/task_id"}))
         .refused(404)
         .refused(409);
 }

@@ -23,8 +23,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use std::{convert::Infallible, sync::Arc};
 use stepwell::{
-    Client, Rerun, RerunRequest, Runtime, StartError, TaskId, Violation,
-    core::{limits::MAX_CONTEXT_BYTES, state::TaskStatus},
+    Client, PendingStart, Rerun, RerunRequest, Runtime, StartError, TaskId, Violation, Workflow,
+    core::{limits::MAX_CONTEXT_BYTES, record::TaskRecord, state::TaskStatus},
     ports::{Queue, Store, TableError},
 };
 
@@ -54,7 +54,7 @@ pub(crate) struct Rerunning {
 }
 
 /// How the new input is made.
-enum Edit {
+pub(crate) enum Edit {
     /// Of the stored one, as it is.
     Nothing,
     /// Of the stored one, by this merge patch.
@@ -64,7 +64,7 @@ enum Edit {
 }
 
 impl Edit {
-    fn of(fields: &mut Fields) -> Self {
+    pub(crate) fn of(fields: &mut Fields) -> Self {
         let (patch, whole) = (fields.json_value("patch"), fields.json_value(INPUT));
         match (patch, whole) {
             (Some(_), Some(_)) => {
@@ -119,12 +119,63 @@ pub fn merge_patch(target: &mut Value, patch: Value) {
     }
 }
 
+/// Makes the new input of a task's, and takes what is secret out of it, as a start does.
+///
+/// # Errors
+/// It does not fit the workflow.
+pub(crate) fn edited<I: Intake>(
+    intake: &I,
+    workflow: &Workflow,
+    task: &TaskRecord,
+    edit: Edit,
+) -> Result<(Value, Option<I::Secret>), ApiError> {
+    let stored = || {
+        let stored: Result<Value, _> = serde_json::from_str(&task.context);
+        let mut stored =
+            stored.map_err(|error| CommonError::Broken(format!("the context of task {}: {error}", task.id)))?;
+        intake.strip(workflow, &mut stored);
+        Ok(stored)
+    };
+    let mut input = edit.apply(stored)?;
+    workflow.validate(&input).map_err(invalid)?;
+    let secret = intake.take(workflow, &mut input).map_err(|wrong| invalid(vec![wrong]))?;
+    Ok((input, secret))
+}
+
+/// Writes a start, and answers with 202 once the new task may be written, whatever else fails.
+pub(crate) async fn begun<S: Store, Q: Queue, A: Runtime, B: Serialize>(
+    engine: &Client<S, Q, A>,
+    answer_by: AnswerBy,
+    start: PendingStart,
+    answer: impl Fn(&'static str) -> B,
+) -> Result<Response, ApiError> {
+    let answer = |status| (StatusCode::ACCEPTED, Json(answer(status)));
+    let unconfirmed = |why: String| (Extension(Cause(why)), answer(UNCONFIRMED)).into_response();
+    match answer_by.bound(engine.write_start(start)).await {
+        Some(Ok(_)) => Ok(answer(TaskStatus::Pending.as_str()).into_response()),
+        Some(Err(error @ StartError::Unconfirmed { .. })) => Ok(unconfirmed(error.to_string())),
+        Some(Err(error)) => Err(not_started(error)),
+        None => Ok(unconfirmed("no answer to the start in time".to_owned())),
+    }
+}
+
+/// The workflow of a task that is to be started once more.
+///
+/// # Errors
+/// This deployment has none of that name.
+pub(crate) fn workflow_of(task: &TaskRecord, verb: &str) -> Result<&'static Workflow, ApiError> {
+    workflows::of(&task.workflow).ok_or_else(|| {
+        let why = format!("Cannot {verb} task: this deployment has no workflow of the name of {}", task.workflow);
+        ApiError::Illegal { why, status: None }
+    })
+}
+
 /// The violations of the new input, in the body.
 fn invalid(found: Vec<Violation>) -> ApiError {
     CommonError::Invalid(http_api::violations_below(&http_api::pointer("", INPUT), found)).into()
 }
 
-/// Reruns a task. Once the new task may be written, the answer is 202, whatever else fails.
+/// Reruns a task.
 pub(crate) async fn rerun<I: Intake, S: Store, Q: Queue, A: Runtime>(
     State(desk): State<Arc<RerunDesk<I, S, Q, A>>>,
     Extension(answer_by): Extension<AnswerBy>,
@@ -152,19 +203,8 @@ pub(crate) async fn rerun<I: Intake, S: Store, Q: Queue, A: Runtime>(
         Rerun::Next(task) => task,
         Rerun::Made(new) => return Ok(made(engine, id, new).await?),
     };
-    let workflow = workflows::of(&task.workflow).ok_or_else(|| {
-        let why = format!("Cannot rerun task: this deployment has no workflow of the name of {}", task.workflow);
-        ApiError::Illegal { why, status: None }
-    })?;
-    let stored = || {
-        let stored: Result<Value, _> = serde_json::from_str(&task.context);
-        let mut stored = stored.map_err(|error| CommonError::Broken(format!("the context of task {id}: {error}")))?;
-        intake.strip(workflow, &mut stored);
-        Ok(stored)
-    };
-    let mut input = edit.apply(stored)?;
-    workflow.validate(&input).map_err(invalid)?;
-    let secret = intake.take(workflow, &mut input).map_err(|wrong| invalid(vec![wrong]))?;
+    let workflow = workflow_of(&task, "rerun")?;
+    let (input, secret) = edited(intake, workflow, &task, edit)?;
     let start = engine.prepare_start(workflow, &input, None).await.map_err(not_started)?;
     let start = match engine.reserve_rerun(&task, &request, start, &actor).await? {
         Rerun::Next(start) => start,
@@ -176,14 +216,7 @@ pub(crate) async fn rerun<I: Intake, S: Store, Q: Queue, A: Runtime>(
     if let Some(secret) = secret {
         intake.keep(new, &secret, engine.now()).await?;
     }
-    let answer = |status| (StatusCode::ACCEPTED, Json(Rerunning { success: true, task_id: new, rerun_of: id, status }));
-    let unconfirmed = |why: String| (Extension(Cause(why)), answer(UNCONFIRMED)).into_response();
-    match answer_by.bound(engine.write_start(start)).await {
-        Some(Ok(_)) => Ok(answer(TaskStatus::Pending.as_str()).into_response()),
-        Some(Err(error @ StartError::Unconfirmed { .. })) => Ok(unconfirmed(error.to_string())),
-        Some(Err(error)) => Err(not_started(error)),
-        None => Ok(unconfirmed("no answer to the start in time".to_owned())),
-    }
+    begun(engine, answer_by, start, |status| Rerunning { success: true, task_id: new, rerun_of: id, status }).await
 }
 
 /// The answer to a request that was made before, and has started this task.
@@ -198,7 +231,7 @@ async fn made<S: Store, Q: Queue, A: Runtime>(
 }
 
 /// The answer for a start that has certainly written no task.
-fn not_started(error: StartError) -> ApiError {
+pub(crate) fn not_started(error: StartError) -> ApiError {
     match error {
         StartError::Invalid(found) => invalid(found),
         StartError::TooLarge { .. } => CommonError::TooLarge(MAX_CONTEXT_BYTES).into(),
@@ -208,9 +241,10 @@ fn not_started(error: StartError) -> ApiError {
                 .to_owned();
             ApiError::Illegal { why, status: None }
         }
-        // A rerun has no idempotency key, and what is not known is answered with 202.
         StartError::Newer(newer) => ApiError::Newer(newer),
-        StartError::KeyUsed { .. } | StartError::Unconfirmed { .. } => CommonError::Broken(error.to_string()).into(),
+        StartError::KeyUsed { .. } => CommonError::KeyUsed.into(),
+        // What is not known is answered with 202.
+        StartError::Unconfirmed { .. } => CommonError::Broken(error.to_string()).into(),
     }
 }
 

@@ -261,6 +261,7 @@ export function Buttons({ about }) {
       ${allowed.map((one, place) => html`
         <button key=${one.action} class=${place === 0 && !one.bad ? "first" : ""} onClick=${() => ask(one)}>${one.verb}…</button>`)}
       <${Rerun} about=${about} />
+      <${Copy} about=${about} />
     </div>
     ${open && html`
       <${Ask} title="${open.verb} this task?" button="${open.verb}" bad=${open.bad} close=${() => ask()} confirm=${confirm(open)}>
@@ -282,33 +283,62 @@ function Rerun({ about }) {
     ${open && html`<${AskForRerun} about=${about} close=${() => ask(false)} />`}`;
 }
 
+/** The button that starts a task like this one, whatever its state. */
+function Copy({ about: { task } }) {
+  const { session } = useConnection();
+  const [open, ask] = useState(false);
+  if (!session?.may_write || task.newer_format) return null;
+  const confirm = (form) => {
+    const [key, body] = [crypto.randomUUID(), { reason: form.get("reason") }];
+    return beginEdited(task, "copy", form, body, { "idempotency-key": key }, "another one like it is started.");
+  };
+  return html`
+    <button onClick=${() => ask(true)}>Start one like this…</button>
+    ${open && html`
+      <${Ask} title="Start a task like this one?" button="Start" close=${() => ask(false)} confirm=${confirm}>
+        <p>A new task begins with this one's input. This one stays as it is. The customer of a checkout is charged for the new one, too.</p>
+        <${Changes} />
+      </>`}`;
+}
+
+/** Asks what changes in the input of a task that is started once more. */
+const Changes = () => html`
+  <p>What was secret in its input is not used again: a checkout needs a new card.</p>
+  <label>What changes in the input, as a JSON merge patch
+    <textarea name="patch" rows="4" spellcheck="false" placeholder='{"payment_info": {"token": "…"}}'></textarea></label>`;
+
+/** Starts a task of this one's input, as the form changes it. Returns what is wrong with the form. */
+function beginEdited(task, action, form, body, headers, told) {
+  const patch = form.get("patch").trim() || "{}";
+  try {
+    JSON.parse(patch);
+  } catch (error) {
+    return `What changes is not JSON: ${error.message}`;
+  }
+  begin({
+    subject: task.task_id,
+    what: `${action === "copy" ? "Copy" : "Rerun"} task ${short(task.task_id)}`,
+    perform: async (post) => {
+      // The patch goes as it was typed, so that its numbers keep every digit.
+      const text = `{"patch":${patch},${JSON.stringify(body).slice(1)}`;
+      const { task_id: id } = await post(`/tasks/${encodeURIComponent(task.task_id)}/${action}`, text, headers);
+      return html`${told} <a href=${taskPath(id)}>Show that one</a>`;
+    },
+  });
+  return undefined;
+}
+
 /** Asks what changes in the input, and where the new task begins. */
 function AskForRerun({ about: { task, graph }, close }) {
   const isSaga = (graph?.nodes ?? []).some((node) => node.compensates);
   const confirm = (form) => {
-    const patch = form.get("patch").trim() || "{}";
-    try {
-      JSON.parse(patch);
-    } catch (error) {
-      return `What changes is not JSON: ${error.message}`;
-    }
     const body = { reason: form.get("reason"), again: form.has("again"), from: form.get("from") || null };
-    begin({
-      subject: task.task_id,
-      what: `Rerun task ${short(task.task_id)}`,
-      perform: async (post) => {
-        // The patch goes as it was typed, so that its numbers keep every digit.
-        const { task_id: id } = await post(`/tasks/${encodeURIComponent(task.task_id)}/rerun`, `{"patch":${patch},${JSON.stringify(body).slice(1)}`);
-        return html`it is started once more, as a new task. <a href=${taskPath(id)}>Show that one</a>`;
-      },
-    });
-    return undefined;
+    return beginEdited(task, "rerun", form, body, {}, "it is started once more, as a new task.");
   };
   return html`
       <${Ask} title="Rerun this task?" button="Rerun" close=${close} confirm=${confirm}>
-        <p>A new task begins with this one's input. Nothing of this one runs any more, and it is rerun once. What was secret in its input is not used again: a checkout needs a new card.</p>
-        <label>What changes in the input, as a JSON merge patch
-          <textarea name="patch" rows="4" spellcheck="false" placeholder='{"payment_info": {"token": "…"}}'></textarea></label>
+        <p>A new task begins with this one's input. Nothing of this one runs any more, and it is rerun once.</p>
+        <${Changes} />
         ${graph && !isSaga && html`<label>Begins at
           <select name="from">
             <option value="">the first step</option>

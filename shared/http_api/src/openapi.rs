@@ -178,6 +178,14 @@ impl Operation<'_> {
         self.parameter(json!({"in": "header", "name": name, "schema": schema, "description": description}))
     }
 
+    /// Needs a header.
+    #[must_use]
+    pub fn needs_header(self, name: &str, schema: Value, description: &str) -> Self {
+        let parameter =
+            json!({"in": "header", "name": name, "required": true, "schema": schema, "description": description});
+        self.parameter(parameter)
+    }
+
     /// Takes a JSON body of this schema, with examples by name.
     pub fn body(self, is_required: bool, schema: Value, examples: &[(&str, Value)]) -> Self {
         let examples: BTreeMap<&str, Value> =

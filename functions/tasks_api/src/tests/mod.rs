@@ -3,6 +3,7 @@
 mod actions;
 mod analytics;
 mod bulk;
+mod copying;
 mod events;
 mod health;
 mod looking;

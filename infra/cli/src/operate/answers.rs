@@ -237,6 +237,14 @@ pub(super) struct Workflows {
     pub(super) workflows: Vec<Workflow>,
 }
 
+/// The answer to a copy.
+#[derive(Deserialize)]
+pub(super) struct Copied {
+    pub(super) task_id: String,
+    pub(super) copy_of: String,
+    pub(super) status: String,
+}
+
 /// A workflow, as its file says.
 #[derive(Deserialize)]
 pub(super) struct Workflow {

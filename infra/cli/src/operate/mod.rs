@@ -251,6 +251,25 @@ pub enum Command {
         #[command(flatten)]
         to: Common,
     },
+    /// Start a task like another one, with an edited input
+    ///
+    /// The other task stays as it is, in whatever state that is: so two checkouts charge two times. What was secret in its input is not used again: a
+    /// checkout needs a card. With @- the input comes from stdin, and stands in no history of the shell.
+    #[command(after_long_help = EXIT_CODES)]
+    Copy {
+        /// The task's id
+        task: String,
+        /// What changes in the input: a JSON merge patch (RFC 7396), or @FILE or @- with it
+        #[arg(long, value_name = "JSON|@FILE|@-", conflicts_with = "input")]
+        patch: Option<String>,
+        /// The whole new input: JSON, or @FILE or @- with it
+        #[arg(long, value_name = "JSON|@FILE|@-")]
+        input: Option<String>,
+        #[command(flatten)]
+        why: Reason,
+        #[command(flatten)]
+        to: Common,
+    },
     /// Run a step of a task once more on a shop in memory, with the code of this repository, and show what it asks of that shop
     ///
     /// The step gets the stored results, and the number and the time of its last attempt. What had completed before it is run first on the same shop.
@@ -468,6 +487,11 @@ async fn perform(root: Option<&Path>, command: &Command) -> Result<(), Failure> 
             let asked = tasks::RerunAsked { edit, again: *again, from: from.as_deref(), reason: &why.reason };
             tasks::rerun(&api(to).await?, task, asked, to.json).await
         }
+        Command::Copy { task, patch, input, why, to } => {
+            // Before anything is asked.
+            let edit = tasks::given_edit(patch.as_deref(), input.as_deref())?;
+            tasks::copy(&api(to).await?, task, edit, &why.reason, to.json).await
+        }
         Command::Replay { task, step, patch, to } => {
             // Before anything is asked.
             let replay = Replay::new(root, patch.as_deref(), to.json)?;
@@ -503,6 +527,7 @@ impl Command {
             | Self::Resolve { to, .. }
             | Self::ResolveStep { to, .. }
             | Self::Rerun { to, .. }
+            | Self::Copy { to, .. }
             | Self::Replay { to, .. }
             | Self::Ship { to, .. }
             | Self::Resend { to, .. } => to.json,

@@ -2,7 +2,7 @@
 
 use super::{
     Filter,
-    answers::{Accepted, Graph, ListedTask, Rerun, Resent, Shipped, Task, TaskPage, Workflows},
+    answers::{Accepted, Copied, Graph, ListedTask, Rerun, Resent, Shipped, Task, TaskPage, Workflows},
     api::{Answer, Api, read},
     failure::{Failure, Kind},
     output::{Progress, print, say},
@@ -215,6 +215,24 @@ pub(super) async fn rerun(api: &Api, task: &str, asked: RerunAsked<'_>, as_json:
     }
     let Rerun { task_id, rerun_of, status } = answer.read()?;
     print(format_args!("{task_id} is the rerun of {rerun_of}, and {status} now"))
+}
+
+/// Starts a task like another one.
+pub(super) async fn copy(
+    api: &Api,
+    task: &str,
+    edit: Option<(&str, Box<RawValue>)>,
+    reason: &str,
+    as_json: bool,
+) -> Result<(), Failure> {
+    // As it was written, so that its numbers stay as they are.
+    let edit = edit.map(|(name, json)| format!(r#""{name}": {json}, "#)).unwrap_or_default();
+    let answer = api.post_once(&["tasks", task, "copy"], format!(r#"{{{edit}"reason": {}}}"#, json!(reason))).await?;
+    if as_json {
+        return print(answer.text);
+    }
+    let Copied { task_id, copy_of, status } = answer.read()?;
+    print(format_args!("{task_id} is a copy of {copy_of}, and {status} now"))
 }
 
 pub(super) async fn ship(api: &Api, order: &str, reason: &str, as_json: bool) -> Result<(), Failure> {

@@ -166,7 +166,9 @@ fn actions_on_a_task_say_what_it_is_now_and_the_audit_trail_has_who_and_why() {
     let wrong = rerun(&card[1..]).expect(2).says("--patch: it is not JSON");
     let no_card = rerun("{}").expect(1).says("/input/payment_info: \"token\" is a required property");
     let rerun = rerun(&card).expect(0).prints(&format!(" is the rerun of {failed}, and pending now"));
-    for printed in [&wrong, &no_card, &rerun] {
+    let copy = shop.operate(&["copy", &failed, "--patch", &card, "--reason", "once more"]).expect(0);
+    let copy = copy.prints(&format!(" is a copy of {failed}, and pending now"));
+    for printed in [&wrong, &no_card, &rerun, &copy] {
         assert!(!printed.stdout.contains(token) && !printed.stderr.contains(token), "{printed:?}");
     }
     let new = &rerun.stdout[..failed.len()];
@@ -374,7 +376,9 @@ fn shop_that_does_not_run_ends_with_3_and_says_how_to_start_it() {
     // What a killed process leaves behind.
     fs::write(shop.data.path().join("operators-url"), "http://127.0.0.1:9").unwrap();
     shop.operate(&["list"]).expect(3).says("nothing answers at http://127.0.0.1:9").says(&start);
-    run(command().arg("list").current_dir(shop.data.path())).expect(3).says("/stepwell-data: there is no file operators-url");
+    run(command().arg("list").current_dir(shop.data.path()))
+        .expect(3)
+        .says("/stepwell-data: there is no file operators-url");
 }
 
 #[test]
