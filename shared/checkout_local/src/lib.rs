@@ -18,6 +18,8 @@
 //!
 //! The payments of the simulated gateway are in a file of their own: a real gateway is another system, whose state does not go back
 //! when the shop's file is restored from a backup.
+//!
+//! [`LogFiles`] is where the program keeps its log lines, each a JSON object: they belong to no copy of the shop, and it runs without them.
 
 mod card_tokens;
 mod catalogue;
@@ -25,6 +27,7 @@ mod counters;
 mod gateway;
 pub mod json;
 mod ledger;
+mod log_files;
 mod orders;
 mod outbox;
 mod payment_records;
@@ -34,5 +37,6 @@ mod stock;
 
 pub use card_tokens::CARD_TOKENS;
 pub use gateway::{GATEWAY_SCHEMA, GatewaySimulator};
+pub use log_files::LogFiles;
 pub use outbox::Outbox;
 pub use shop::{LocalShop, SCHEMA};

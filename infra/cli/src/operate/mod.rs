@@ -125,7 +125,10 @@ pub enum Command {
         #[command(flatten)]
         target: Target,
     },
-    /// Print what the functions of a stack log, the oldest line first: when, the step or the function, the line
+    /// Print what the shop logs, the oldest line first: when, the step, or the function or crate that writes it, the line
+    ///
+    /// Of a stack it asks CloudWatch. Of one machine it reads the files in the folder `log` of the data, also while the shop does not run; they
+    /// have the last 128 MiB.
     #[command(after_long_help = EXIT_CODES)]
     Logs(LogOptions),
     /// Give what failed a fresh set of attempts

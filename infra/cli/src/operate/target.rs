@@ -9,9 +9,11 @@ use crate::project;
 use clap::Args;
 use std::{
     collections::BTreeMap,
-    env, fs,
+    env,
+    fmt::Display,
+    fs,
     io::ErrorKind,
-    path::{Path, PathBuf},
+    path::{self, Path, PathBuf},
     process::Stdio,
 };
 
@@ -162,10 +164,10 @@ impl Target {
         }
     }
 
-    /// The stack whose logs are asked for, and who asks.
+    /// The stack, and who asks AWS about it.
     ///
     /// # Errors
-    /// There is no such stack, or it has no logs that can be asked for.
+    /// There is no such stack, or none is said.
     pub(super) async fn stack(&self, root: Option<&Path>) -> Result<(String, Aws), Failure> {
         match self.place() {
             Place::LocalStack => {
@@ -173,11 +175,7 @@ impl Target {
                 Ok((stack(LOCAL), Aws::of_local_stack(|name| variables.get(name).cloned())?))
             }
             Place::Stage(stage) => Ok((self::stack(stage), Aws::of_environment(self.region.clone()).await?)),
-            Place::Data(_) => Err(Failure::new(
-                Kind::Usage,
-                "the shop on one machine logs to its own stderr: see where `checkout_local serve` runs. For a stack say --stage STAGE",
-            )),
-            Place::Url(_) => Err(Failure::new(Kind::Usage, "the logs of a stack need its name: say --stage STAGE")),
+            Place::Data(_) | Place::Url(_) => Err(Failure::new(Kind::Usage, "no stack is said: say --stage STAGE")),
         }
     }
 }
@@ -192,13 +190,11 @@ fn of_data(data: &Path) -> Result<(String, Token), Failure> {
     let file = |name| {
         let path = data.join(name);
         fs::read_to_string(&path).map_err(|error| match error.kind() {
-            ErrorKind::NotFound => Failure::new(
-                Kind::NoAnswer,
-                format!(
-                    "no shop runs with the data folder {}: there is no file {name}. {}; or say which shop: --data FOLDER, --stage \
-                     STAGE, --url URL",
-                    std::path::absolute(data).unwrap_or_else(|_| data.to_owned()).display(),
-                    how_to_serve(data)
+            ErrorKind::NotFound => no_shop(
+                data,
+                format_args!(
+                    "no shop runs with the data folder {}: there is no file {name}",
+                    path::absolute(data).unwrap_or_else(|_| data.to_owned()).display()
                 ),
             ),
             _ => Failure::new(Kind::NotLetIn, format!("{}: {error}", path.display())),
@@ -214,6 +210,12 @@ fn if_one_machine(url: &str) -> Option<&'static str> {
     is_here.then_some(
         "If it is the shop of one machine: say --data FOLDER, or --token with the text of its file operator-token",
     )
+}
+
+/// Says why a data folder is not that of a shop, and what to do.
+pub(super) fn no_shop(data: &Path, why: impl Display) -> Failure {
+    let text = format!("{why}. {}; or say which shop: --data FOLDER, --stage STAGE, --url URL", how_to_serve(data));
+    Failure::new(Kind::NoAnswer, text)
 }
 
 fn how_to_serve(data: &Path) -> String {

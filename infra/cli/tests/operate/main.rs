@@ -9,6 +9,7 @@
 )]
 
 mod console;
+mod logs;
 mod reconcile;
 mod replay;
 mod secrets;
@@ -407,7 +408,7 @@ fn token_that_is_not_the_shops_ends_with_4_and_is_not_printed() {
 #[test_case(&["cancel", "--status", "pending"], "--reason <WHY>")]
 #[test_case(&["show", UNKNOWN, "--reason", "why"], "unexpected argument '--reason'")]
 #[test_case(&["list", "--url", "ftp"], "'ftp' is no URL")]
-#[test_case(&["logs"], "say --stage STAGE")]
+#[test_case(&["logs", "--url", "http://x"], "say --stage STAGE for those of a stack, --data FOLDER")]
 #[test_case(&["demo"], "checkout_local -- demo")]
 #[test_case(&["logs", "no id", "--stage", "dev"], "is not a task id")]
 fn command_that_makes_no_sense_ends_with_2(arguments: &[&str], why: &str) {

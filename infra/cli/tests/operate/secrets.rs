@@ -70,6 +70,8 @@ fn told(shop: &Shop, tasks: &[String]) -> BTreeMap<String, String> {
             add(format!("{what} {task}"), shop.operate(&[what, task]));
             add(format!("{what} {task} --json"), shop.operate(&[what, task, "--json"]));
         }
+        add(format!("logs {task}"), shop.operate(&["logs", task]));
+        add(format!("logs {task} --json"), shop.operate(&["logs", task, "--json"]));
     }
     for what in [&["list"][..], &["list", "--key", "email:planted-2@example.com"], &["analytics"], &["health"]] {
         add(what.join(" "), shop.operate(what));
@@ -107,10 +109,13 @@ fn secrets_of_requests_are_in_no_log_and_in_nothing_that_operators_are_told() {
         let (tasks, key) = send(&shop);
         let mut told = told(&shop, &tasks);
         shop.stop();
-        let log = fs::read_to_string(shop.data.path().join("log")).unwrap();
+        let log = fs::read_to_string(shop.data.path().join("stderr")).unwrap();
         assert!(tasks.iter().all(|task| log.contains(task)) && log.contains("attempt ended"), "{log}");
         assert!(log.contains("TRACE"), "all levels");
         told.insert(format!("the log as {format}"), log);
+        let kept = shop.operate(&["logs", "--since", "60"]).expect(0).stdout;
+        assert!(tasks.iter().all(|task| kept.contains(task)) && kept.contains("TRACE"), "all levels");
+        told.insert("logs".to_owned(), kept);
         for name in ["operator-token", "task-key"] {
             let secret = fs::read_to_string(shop.data.path().join(name)).unwrap();
             for (what, text) in &told {

@@ -86,10 +86,10 @@ impl Shop {
         Self::start_in(TempDir::new().unwrap())
     }
 
-    /// Its log, of this form, is the file `log` in its folder, with all that anything in the process can tell.
+    /// What it logs to stderr, in this form, is the file `stderr` in its folder. Anything in the process can tell all.
     pub(crate) fn start_with_log(form: &str) -> Self {
         let data = TempDir::new().unwrap();
-        let log = fs::File::create(data.path().join("log")).unwrap();
+        let log = fs::File::create(data.path().join("stderr")).unwrap();
         Self::start_by(data, |serve| serve.args(["--log", form]).env("RUST_LOG", "trace").stderr(log))
     }
 

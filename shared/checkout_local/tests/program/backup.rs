@@ -85,6 +85,8 @@ async fn restored_shop_goes_on_from_its_copy_and_finds_the_charges_after_it() {
     let ended = shop.retry(&waiting);
     assert_eq!(ended["status"], "completed", "its card was charged after the copy was made: {ended}");
     assert_eq!(shop.look(&url(&after))["order_number"], Value::Null, "it began after the copy was made");
+    let task = after["task_id"].as_str().unwrap();
+    assert!(contains(&data.join("log/00000001.jsonl"), task), "the log has not gone back with the shop");
     assert_eq!(shop.stop(), Some(0));
     assert_eq!(reconcile(&data).await, (vec![FindingKind::ChargeWithoutRecord], 3));
 }

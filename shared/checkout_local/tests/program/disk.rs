@@ -132,6 +132,11 @@ fn checkouts_are_refused_while_the_disk_is_full_and_go_on_when_there_is_space_ag
     assert_eq!(numbers(&shop), [&before, &after].map(|started| started["order_number"].clone()));
     assert_eq!(shop.stop(), Some(0));
     assert_eq!(fs::read_dir(disk.path("data/mail")).unwrap().count(), 3, "a confirmation for each order");
+    let log = fs::read_to_string(disk.path("data/log/00000001.jsonl")).unwrap();
+    let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let ended =
+        |of: &Value| lines.iter().any(|line| line["message"] == "task completed" && line["task_id"] == of["task_id"]);
+    assert!(ended(&before) && ended(&after), "the log has lines from before and after: {log}");
 }
 
 #[tokio::test]

@@ -178,6 +178,20 @@ fn checkout_and_its_order_outlive_the_process() {
 }
 
 #[test]
+fn log_that_cannot_be_kept_is_told_once_and_holds_up_no_checkout() {
+    let folder = tempdir().unwrap();
+    // In the place of the folder.
+    fs::write(folder.path().join("log"), "").unwrap();
+    let stderr = folder.path().join("stderr");
+    let shop = Shop::start_by(command(folder.path(), "0").stderr(fs::File::create(&stderr).unwrap()));
+    assert_eq!(shop.buy(SUCCESS).1["status"], "completed");
+    assert_eq!(shop.stop(), Some(0));
+    let told = fs::read_to_string(stderr).unwrap();
+    assert_eq!(told.matches("the log cannot be kept in ").count(), 1, "{told}");
+    assert!(told.contains("task completed"), "{told}");
+}
+
+#[test]
 fn second_signal_ends_a_stop_that_hangs_and_loses_nothing() {
     let folder = tempdir().unwrap();
     let mut waiting = None;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod file;
+mod log_files;
 mod outbox;
 
 /// The rules on SQLite.

@@ -45,7 +45,7 @@ enum Command {
     ///
     /// The copy lacks the tokens of cards, which are deleted when the card is charged and should not live on in a copy. It also lacks the
     /// other files of the folder: the secret `task-key`, by which customers' URLs are valid and which never changes, so keep it apart once;
-    /// `gateway.sqlite` and `mail/`, which stand for systems that are not the shop's and do not go back with it.
+    /// `gateway.sqlite` and `mail/`, which stand for systems that are not the shop's and do not go back with it; and `log/`, which goes on.
     ///
     /// `checkout_local restore` puts a copy back.
     #[command(after_long_help = EXIT_CODES)]

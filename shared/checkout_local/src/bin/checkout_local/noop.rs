@@ -109,7 +109,7 @@ type Engine = Client<Local<System>, Local<System>, System>;
 /// # Errors
 /// See [`Failure`].
 pub(crate) async fn noop(options: Options) -> Result<(), Failure> {
-    init_logging(options.log, tracing::Level::INFO, None, None);
+    init_logging(options.log, tracing::Level::INFO, None, None, None);
     let stop = until_a_signal()?;
     create_folder(&options.data).map_err(|source| Failure::Folder { path: options.data.clone(), source })?;
     let file = File::open(&options.data.join("noop.sqlite"), &[stepwell_local::SCHEMA])?;

@@ -21,13 +21,13 @@ use stepwell_local::Local;
 /// How long a run may take, as that of the function.
 const TIME: Duration = Duration::from_secs(14 * 60);
 
+type Run = Reconciliation<LocalShop, <LocalShop as Shop>::Gateway, Local<System>, Local<System>, System>;
+
 type Engine = Client<Local<System>, Local<System>, System>;
 
 /// The reconciliation of a shop.
 #[derive(Clone)]
-pub(crate) struct Reconciler(
-    Arc<Reconciliation<LocalShop, <LocalShop as Shop>::Gateway, Local<System>, Local<System>, System>>,
-);
+pub(crate) struct Reconciler(Arc<Run>);
 
 impl Reconciler {
     /// # Errors

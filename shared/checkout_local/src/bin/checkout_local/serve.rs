@@ -3,9 +3,10 @@
 use crate::{
     failure::{Failure, other},
     say,
-    server::{Server, Settings},
+    server::{LOG, Server, Settings},
 };
 use checkout_api::Limits;
+use checkout_local::LogFiles;
 use clap::{Args, ValueEnum};
 use std::{
     num::NonZeroU16,
@@ -42,7 +43,7 @@ pub(crate) struct Options {
     /// The operators' port on 127.0.0.1; 0 is any free one
     #[arg(long, value_name = "PORT", default_value_t = 8081)]
     operators_port: u16,
-    /// The form of the log on stderr; the variable `RUST_LOG` says what is logged
+    /// The form of the log on stderr; the variable `RUST_LOG` says what is logged, there and in the folder `log` of the data
     #[arg(long, value_enum, default_value = "text")]
     log: Log,
     /// The most checkouts of an e-mail address in ten minutes, other cards for them included; 0 is any number
@@ -76,7 +77,8 @@ pub(crate) enum Log {
 pub(crate) async fn serve(options: Options) -> Result<(), Failure> {
     let metrics = Metrics::new().map_err(other)?;
     let traces = Traces::from_env("checkout_local").map_err(|error| Failure::Option(error.to_string()))?;
-    init_logging(options.log, Level::INFO, Some(&metrics), traces.as_ref());
+    let kept = LogFiles::new(&options.data.join(LOG));
+    init_logging(options.log, Level::INFO, Some(kept), Some(&metrics), traces.as_ref());
     let stop = until_a_signal()?;
     let settings = Settings {
         data: options.data,
@@ -171,9 +173,15 @@ async fn stop_at_a_signal((mut terminate, mut interrupt): (Signal, Signal), stop
     process::exit(128 + second.as_raw_value());
 }
 
-/// Logs to stderr. `level` counts unless the variable `RUST_LOG` says otherwise. Metrics and spans are made of what is logged at the level info,
-/// whether it is written or not.
-pub(crate) fn init_logging(log: Log, level: Level, metrics: Option<&Metrics>, traces: Option<&Traces>) {
+/// Logs to stderr, and as JSON to the files that are `kept`. `level` counts unless the variable `RUST_LOG` says otherwise. Metrics and spans are made
+/// of what is logged at the level info, whether it is written or not.
+pub(crate) fn init_logging(
+    log: Log,
+    level: Level,
+    kept: Option<LogFiles>,
+    metrics: Option<&Metrics>,
+    traces: Option<&Traces>,
+) {
     let wanted = std::env::var("RUST_LOG").unwrap_or_default();
     let targets = wanted.parse().unwrap_or_else(|_| Targets::new());
     let targets = if wanted.is_empty() { targets.with_default(level) } else { targets };
@@ -182,7 +190,8 @@ pub(crate) fn init_logging(log: Log, level: Level, metrics: Option<&Metrics>, tr
         telemetry::samples(record).with_filter(LevelFilter::INFO)
     });
     let spans = traces.cloned().map(|traces| telemetry::spans(traces).with_filter(LevelFilter::INFO));
-    let registry = tracing_subscriber::registry().with(samples).with(spans);
+    let kept = kept.map(|files| telemetry::log_lines(Arc::new(files), None).with_filter(targets.clone()));
+    let registry = tracing_subscriber::registry().with(samples).with(spans).with(kept);
     // It fails only if there is a log already, and that one should stay.
     let _ = match log {
         Log::Json => telemetry::start(registry.with(telemetry::log_lines(std::io::stderr, None).with_filter(targets))),

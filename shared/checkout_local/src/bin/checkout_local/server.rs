@@ -78,6 +78,9 @@ pub(crate) const GATEWAY: &str = "gateway.sqlite";
 /// The folder of the e-mails.
 pub(crate) const MAIL: &str = "mail";
 
+/// The folder of the log.
+pub(crate) const LOG: &str = "log";
+
 /// The files of a shop.
 pub(crate) struct Files {
     pub(crate) file: File,

@@ -90,7 +90,7 @@ enum Answer<'a> {
 /// # Errors
 /// The step cannot be run, or its attempt has failed.
 pub(crate) async fn replay(options: &Options) -> Result<(), Failure> {
-    init_logging(Log::Text, Level::WARN, None, None);
+    init_logging(Log::Text, Level::WARN, None, None, None);
     let source = Source::read(&options.from)?;
     let name = options.name.as_str();
     let task = &source.task;

@@ -122,7 +122,7 @@ async fn run(options: &Options, source: Source, folder: &Path) -> Result<(), Fai
     }
     let bench = Bench::open(&data).await?;
     // What is logged before that is about the copy.
-    init_logging(Log::Text, Level::WARN, None, None);
+    init_logging(Log::Text, Level::WARN, None, None, None);
     let name = options.name.as_str();
     let task = match source {
         Source::Stored(task) => task,

@@ -1,100 +1,76 @@
-//! `stepwell logs`: what the functions of a stack log.
+//! What the functions of a stack log, in CloudWatch.
 
-use super::{
-    aws::{Aws, Call},
-    failure::{Failure, Kind},
-    output::print,
-    target::Target,
+use super::{Line, Wanted};
+use crate::{
+    operate::{
+        api::read,
+        aws::{Aws, Call},
+        failure::{Failure, Kind},
+    },
+    project,
+    render::FUNCTIONS,
 };
-use crate::{project, render::FUNCTIONS};
-use clap::Args;
 use serde::Deserialize;
 use serde_json::json;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     env, fs,
     path::Path,
-    time::Duration,
 };
-use stepwell::{Runtime, System, TaskId, Timestamp};
-use tokio::time::sleep;
+use stepwell::TaskId;
 
 /// What Lambda itself writes around each invocation.
 const LAMBDAS_OWN: [&str; 3] = ["START RequestId", "END RequestId", "REPORT RequestId"];
 
-/// The pause before the logs are asked again for what has come since.
-const PAUSE: Duration = Duration::from_secs(1);
-
-/// A task's functions log nothing of it before it was started, but clocks differ.
-const BEFORE_START_MS: i64 = 60_000;
-
 /// An event may come so much later than a younger one of another stream.
 const LATE_MS: i64 = 60_000;
 
-/// The options of `stepwell logs`.
-#[derive(Debug, Args)]
-pub struct Options {
-    /// Only lines with this task's id, from its start on
-    task: Option<TaskId>,
-    /// Only this function or step, such as validate_cart
-    #[arg(long, value_name = "NAME")]
-    function: Option<String>,
-    /// How many minutes back to start; 10 if neither they nor a task are said
-    #[arg(long, value_name = "MINUTES")]
-    since: Option<u32>,
-    /// Go on until Ctrl-C
-    #[arg(long)]
-    follow: bool,
-    /// Print each line as a JSON object: `at`, `function`, `message`
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    target: Target,
+/// The logs of a stack's functions.
+pub(super) struct Functions {
+    aws: Aws,
+    tails: Vec<Tail>,
+    /// The wanted ones, as they are shown.
+    wanted: BTreeSet<String>,
+    /// The width of the longest name that may be shown.
+    pub(super) width: usize,
 }
 
-pub(super) async fn run(root: Option<&Path>, options: &Options) -> Result<(), Failure> {
-    let (stack, aws) = options.target.stack(root).await?;
-    let functions = functions(root)?;
-    let wanted: Vec<&Function> = functions.iter().filter(|function| function.is(options.function.as_deref())).collect();
-    if wanted.is_empty() {
-        let all: Vec<&str> = functions.iter().map(|function| function.name.as_str()).collect();
-        let name = options.function.as_deref().unwrap_or_default();
-        return Err(Failure::new(Kind::Usage, format!("there is no function {name}. There are: {}", all.join(", "))));
+impl Functions {
+    /// Finds the logs. `root` is the root of the repository if it is said, which knows the functions.
+    ///
+    /// # Errors
+    /// There is no such function, or no repository.
+    pub(super) fn find(root: Option<&Path>, (stack, aws): (&str, Aws), of: &Wanted<'_>) -> Result<Self, Failure> {
+        let functions = functions(root)?;
+        let wanted: Vec<&Function> = functions.iter().filter(|function| function.is(of.function)).collect();
+        if wanted.is_empty() {
+            let all: Vec<&str> = functions.iter().map(|function| function.name.as_str()).collect();
+            let name = of.function.unwrap_or_default();
+            return Err(Failure::new(
+                Kind::Usage,
+                format!("there is no function {name}. There are: {}", all.join(", ")),
+            ));
+        }
+        let logs: BTreeSet<&str> = wanted.iter().map(|function| function.log.as_str()).collect();
+        Ok(Self {
+            aws,
+            tails: logs.into_iter().map(|log| Tail::new(stack, log, &functions, of.start)).collect(),
+            wanted: wanted.iter().map(|function| function.shown.clone()).collect(),
+            width: functions.iter().map(|function| function.shown.len()).max().unwrap_or_default(),
+        })
     }
-    let start = start(options, System.now());
-    let mut tails: BTreeMap<&str, Tail> = BTreeMap::new();
-    for Function { log, .. } in &wanted {
-        tails.entry(log).or_insert_with(|| Tail::new(&stack, log, &functions, start));
-    }
-    let width = functions.iter().map(|function| function.shown.len()).max().unwrap_or_default();
-    loop {
+
+    /// What has come since the last time, or a part of it.
+    ///
+    /// # Errors
+    /// AWS does not answer as it should.
+    pub(super) async fn news(&mut self, task: Option<TaskId>) -> Result<Vec<Line>, Failure> {
         let mut news = Vec::new();
-        for tail in tails.values_mut() {
-            news.extend(tail.news(&aws, options.task).await?);
+        for tail in &mut self.tails {
+            news.extend(tail.news(&self.aws, task).await?);
         }
-        news.retain(|line| options.function.is_none() || wanted.iter().any(|function| function.shown == line.shown));
-        news.sort_by_key(|line| line.moment);
-        for Line { moment, shown, message } in &news {
-            let (at, message) = (Timestamp::from_millis(*moment), message.trim_end());
-            match options.json {
-                true => print(json!({"at": at.to_string(), "function": shown, "message": message}))?,
-                false => print(format_args!("{at} {shown:<width$} {message}"))?,
-            }
-        }
-        match (news.is_empty(), options.follow) {
-            (true, false) => return Ok(()),
-            (true, true) => sleep(PAUSE).await,
-            (false, _) => {}
-        }
-    }
-}
-
-/// From when on, in milliseconds since 1970.
-fn start(options: &Options, now: Timestamp) -> i64 {
-    let started = options.task.and_then(|task| task.made_at());
-    match (options.since, started) {
-        (None, Some(started)) => started.as_millis().saturating_sub(BEFORE_START_MS),
-        (since, _) => now.as_millis().saturating_sub(i64::from(since.unwrap_or(10)) * 60_000),
+        news.retain(|line| self.wanted.contains(&line.shown));
+        Ok(news)
     }
 }
 
@@ -131,15 +107,6 @@ fn listed(text: &str) -> Vec<Function> {
         _ => None,
     });
     functions.collect()
-}
-
-/// A line of a log.
-#[derive(Debug, PartialEq, Eq)]
-struct Line {
-    /// Milliseconds since 1970.
-    moment: i64,
-    shown: String,
-    message: String,
 }
 
 /// A log, and how far it was read.
@@ -232,7 +199,7 @@ impl Tail {
                 ],
                 body: body.to_string(),
             };
-            let page: Page = super::api::read(&aws.call(call).await??)?;
+            let page: Page = read(&aws.call(call).await??)?;
             found.extend(page.events);
             next = page.next_token;
             if next.is_none() {
