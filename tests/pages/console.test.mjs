@@ -62,6 +62,13 @@ const open = (options, { loggedIn = true, leaves } = {}) => openPage(browser, op
 /** Goes to a page of the console. */
 const show = (page, path) => showUrl(page, operators + path);
 
+/** A task whose payment waits for its next attempt. */
+async function waitsForRetry() {
+  const id = await buy("gateway_rate_limited");
+  await until("it waits", async () => (await api(`/tasks/${id}`)).steps.some((step) => step.status === "retrying"));
+  return id;
+}
+
 /** Counts the clicks of a person, on the pages that are opened from now on. */
 async function countClicks(page) {
   await page.addInitScript(() => {
@@ -450,8 +457,7 @@ test("the overview counts as the shop's health does, and tells where it did not 
 });
 
 test("a step that waits is run now", async () => {
-  const id = await buy("gateway_rate_limited");
-  await until("it waits", async () => (await api(`/tasks/${id}`)).steps.some((step) => step.status === "retrying"));
+  const id = await waitsForRetry();
   const page = await open({});
   await show(page, `/console/tasks/${id}`);
   await page.getByRole("button", { name: "Run now…" }).click();
@@ -466,8 +472,7 @@ test("a step that waits is run now", async () => {
 });
 
 test("the page of a task is told of a change by the request that waits for it", async (t) => {
-  const id = await buy("gateway_rate_limited");
-  await until("it waits", async () => (await api(`/tasks/${id}`)).steps.some((step) => step.status === "retrying"));
+  const id = await waitsForRetry();
   const page = await open({});
   const asked = [];
   page.on("request", (request) => request.url().includes(`/api/tasks/${id}`) && asked.push(request));
@@ -668,6 +673,47 @@ test("a view is an address, and can be kept", async () => {
   await page.context().close();
 });
 
+test("who waits for a retry of the payment is two clicks away", async () => {
+  const id = await waitsForRetry();
+  const page = await open({});
+  const clicks = await countClicks(page);
+  await show(page, "/console/");
+  await page.getByRole("link", { name: "Workflows" }).click();
+  await page.getByRole("link", { name: "process_payment is waiting for a retry" }).click();
+  await page.waitForURL("**/console/tasks?step=process_payment%3Aretrying");
+  const row = page.getByRole("row").filter({ has: page.locator(`[title="${id}"]`) });
+  await row.getByText(/^\s*waiting\s+attempt 1, GATEWAY_RATE_LIMITED\s*, next in \d+ s$/).waitFor();
+  assert.equal(await clicks(), 2);
+  assert.equal(await page.getByLabel("Step in a state").inputValue(), "process_payment:retrying");
+  await shot(page, "light-tasks-of-a-step");
+  await page.getByRole("button", { name: "Cancel…" }).click();
+  await page.getByText(/tasks? fits?, of those that are running/).waitFor();
+  assert.ok(await page.locator(".sample").getByText(id.slice(-8)).isVisible());
+  await page.keyboard.press("Escape");
+
+  // The form knows the steps, and takes only what the API can be asked for.
+  const options = await page.locator("#states option").evaluateAll((all) => all.map(({ value }) => value));
+  assert.ok(options.includes("refund_payment:error") && options.length === 9 * 6, `${options}`);
+  await page.getByLabel("Step in a state").fill("process_payment:pending");
+  await page.getByRole("button", { name: "Show", exact: true }).click();
+  assert.ok(await page.getByLabel("Step in a state").evaluate((field) => !field.checkValidity()));
+  await page.getByLabel("Step in a state").fill("process_payment:in_progress");
+  await page.getByRole("button", { name: "Show", exact: true }).click();
+  await page.waitForURL("**/console/tasks?step=process_payment%3Ain_progress");
+  await page.getByText("No task fits").waitFor();
+  await page.getByRole("button", { name: "Keep this view" }).waitFor();
+  await page.context().close();
+});
+
+test("a field of the address that nobody knows is told, and neither a list nor an action on it is shown", async () => {
+  const page = await open({});
+  await show(page, "/console/tasks?status=error&faild_step=validate_cart");
+  await page.getByText("/faild_step is not known here").waitFor();
+  const shown = [page.locator("main tbody tr"), page.getByRole("button", { name: "Redrive…" })];
+  assert.deepEqual(await Promise.all(shown.map((one) => one.count())), [0, 0]);
+  await page.context().close();
+});
+
 test("the list stands still once older tasks are shown, whatever is still answered", async () => {
   const page = await open({});
   await show(page, "/console/tasks?status=error");
@@ -742,8 +788,7 @@ test("a list of failed tasks is the newest, or says of which they are some", asy
 });
 
 test("every page is accessible and fits, light, dark and on a phone", async () => {
-  const waits = await buy("gateway_rate_limited");
-  await until("it waits", async () => (await api(`/tasks/${waits}`)).steps.some((step) => step.status === "retrying"));
+  const waits = await waitsForRetry();
   const person = await declinedRefund();
   const failed = await declinedCard();
   const complete = await buy("success");
@@ -752,6 +797,7 @@ test("every page is accessible and fits, light, dark and on a phone", async () =
     overview: "/console/",
     tasks: "/console/tasks",
     "tasks-filtered": "/console/tasks?status=error&failed_step=validate_cart&older_than=1s",
+    "tasks-of-a-step": "/console/tasks?step=process_payment%3Aretrying",
     "tasks-none": "/console/tasks?status=resolved_manually",
     "task-waits": `/console/tasks/${waits}`,
     "task-failed": `/console/tasks/${failed}`,
