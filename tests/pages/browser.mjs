@@ -59,13 +59,16 @@ export async function startShop(...options) {
   throw new Error("the shop does not start");
 }
 
-/** Asks the operators' API of a shop itself. */
-export async function askOperators(shop, path, body) {
+/** Asks the operators' API of a shop itself, and returns the text of its answer. */
+export async function textOfOperators(shop, path, body) {
   const headers = { authorization: `Bearer ${shop.token}`, "content-type": "application/json", "x-operator": "bob" };
   const answer = await fetch(shop.operators + path, { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body) });
   assert.ok(answer.ok, `${path}: ${answer.status}`);
-  return answer.json();
+  return answer.text();
 }
+
+/** Asks the operators' API of a shop itself. */
+export const askOperators = async (...asked) => JSON.parse(await textOfOperators(...asked));
 
 export async function until(what, holds) {
   const end = Date.now() + PATIENCE;

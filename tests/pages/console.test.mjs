@@ -1,12 +1,13 @@
 // The console in a browser, as an operator uses it: against `checkout_local serve` on a folder of its own. tests/run.sh console runs it.
 
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { isDeepStrictEqual } from "node:util";
 import {
-  accessible, askOperators, complaints, fits, launch, open as openPage, PACKAGES, PATIENCE, REPOSITORY, SCHEMES, sendsFew, shots, show as showUrl, startShop, until,
+  accessible, askOperators, complaints, fits, launch, open as openPage, PACKAGES, PATIENCE, REPOSITORY, SCHEMES, sendsFew, shots, show as showUrl, startShop, textOfOperators, until,
 } from "./browser.mjs";
 
 /** The number of failed tasks that the bulk action redrives. */
@@ -21,10 +22,10 @@ let shop, operators, token, browser;
 const request = (name) => JSON.parse(readFileSync(join(REPOSITORY, "events/requests", `${name}.json`), "utf8"));
 
 /** Starts a checkout of the sample requests, with changes, and returns its task's id. */
-async function buy(name, change = () => {}) {
+async function buy(name, change = () => {}, { customers } = shop) {
   const body = request(name);
   change(body.checkout);
-  const answer = await fetch(`${shop.customers}/checkout`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+  const answer = await fetch(`${customers}/checkout`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
   const { task_id: task } = await answer.json();
   assert.equal(answer.status, 202);
   return task;
@@ -67,6 +68,36 @@ async function waitsForRetry() {
   const id = await buy("gateway_rate_limited");
   await until("it waits", async () => (await api(`/tasks/${id}`)).steps.some((step) => step.status === "retrying"));
   return id;
+}
+
+/**
+ * What the API tells of a task while its payment runs: the event and the graph. The task is of another shop, whose gateway computes for
+ * seconds before it stores a payment.
+ */
+async function runningPayment() {
+  const slow = await startShop();
+  const counts = "SELECT count(*) FROM (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000000) SELECT i FROM n)";
+  const run = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).executescript(sys.argv[2])";
+  execFileSync("python3", ["-c", run, join(slow.data, "gateway.sqlite"), `CREATE TRIGGER slow BEFORE INSERT ON payments BEGIN ${counts}; END`]);
+  const id = await buy("success", undefined, slow);
+  let event, graph;
+  await until("its payment runs", async () => {
+    event = await textOfOperators(slow, `/tasks/${id}/events?wait=0`);
+    graph = await askOperators(slow, `/tasks/${id}/graph`);
+    const [, told] = event.match(/^data: (.*)$/m);
+    const runs = ({ name, status, state = status }) => name === "process_payment" && state === "in_progress";
+    return JSON.parse(told).steps.some(runs) && graph.nodes.some(runs);
+  });
+  await until("it is complete", async () => (await askOperators(slow, `/tasks/${id}`)).status === "complete");
+  slow.stop();
+  return { id, event, graph };
+}
+
+/** Has a page told that a payment runs, for as long as it is open. */
+async function tellThatItRuns(page, { id, event, graph }) {
+  await page.route(`**/api/tasks/${id}/graph`, (route) => route.fulfill({ json: graph }));
+  await page.route(`**/api/tasks/${id}/events?*`, (route) =>
+    route.fulfill(route.request().headers()["last-event-id"] ? { status: 204 } : { contentType: "text/event-stream", body: event }));
 }
 
 /** Counts the clicks of a person, on the pages that are opened from now on. */
@@ -788,6 +819,7 @@ test("a list of failed tasks is the newest, or says of which they are some", asy
 });
 
 test("every page is accessible and fits, light, dark and on a phone", async () => {
+  const running = await runningPayment();
   const waits = await waitsForRetry();
   const person = await declinedRefund();
   const failed = await declinedCard();
@@ -799,6 +831,7 @@ test("every page is accessible and fits, light, dark and on a phone", async () =
     "tasks-filtered": "/console/tasks?status=error&failed_step=validate_cart&older_than=1s",
     "tasks-of-a-step": "/console/tasks?step=process_payment%3Aretrying",
     "tasks-none": "/console/tasks?status=resolved_manually",
+    "task-runs": `/console/tasks/${running.id}`,
     "task-waits": `/console/tasks/${waits}`,
     "task-failed": `/console/tasks/${failed}`,
     "task-person": `/console/tasks/${person}`,
@@ -811,6 +844,7 @@ test("every page is accessible and fits, light, dark and on a phone", async () =
   };
   const look = async ([scheme, options]) => {
     const page = await open(options);
+    await tellThatItRuns(page, running);
     for (const [name, path] of Object.entries(pages)) {
       await show(page, path);
       const details = page.locator("main details:not([open]) > summary");
