@@ -818,8 +818,73 @@ test("a list of failed tasks is the newest, or says of which they are some", asy
   await page.context().close();
 });
 
+let running;
+
+test("a task's states have their colours, in its graph and in its timeline", async () => {
+  running = await runningPayment();
+  const page = await open({});
+  await tellThatItRuns(page, running);
+  /** The colours of the steps in the graph and of the attempts in the timeline, by their names. */
+  const colours = async (id) => {
+    await show(page, `/console/tasks/${id}`);
+    await page.locator(".timeline .attempt").first().waitFor();
+    return page.evaluate(() => {
+      const sample = document.body.appendChild(document.createElement("i"));
+      const names = new Map(["done", "failed", "runs", "waits", "soft"].map((name) => {
+        sample.style.color = `var(--${name})`;
+        return [getComputedStyle(sample).color, name];
+      }));
+      sample.remove();
+      const all = (selector, property) => [...document.querySelectorAll(selector)].map((shape) => names.get(getComputedStyle(shape)[property]));
+      return [all(".graph .node > rect", "stroke"), all(".timeline .attempt rect", "fill")];
+    });
+  };
+  const graph = (payment) => ["done", payment, "soft", "soft", "soft"];
+  assert.deepEqual(await colours(running.id), [graph("runs"), ["done", "runs"]]);
+  await page.getByText("process_payment runs now.").waitFor();
+  assert.deepEqual(await colours(await declinedCard()), [graph("failed"), ["done", "failed"]]);
+  assert.deepEqual(await colours(await waitsForRetry()), [graph("waits"), ["done", "failed"]]);
+  // Its wait is longer than both attempts within a second or so, and then folded.
+  await page.locator(".timeline .fold text").last().getByText(/^[\d.]+ m?s$/).waitFor();
+  await page.context().close();
+});
+
+test("the timeline is to scale, but for long times in which nothing runs", async () => {
+  const page = await open({});
+  await show(page, "/console/");
+  /** Where moments are on 400 pixels, and which stretches are folded, of attempts and waits `[kind, from, until]`. */
+  const scale = (entries, end, moments) =>
+    page.evaluate(async ([entries, end, moments]) => {
+      const { scaleOf } = await import("/console/timeline.js");
+      const { at, stretches } = scaleOf(entries.map(([kind, from, until]) => ({ kind, from, until })), 400, end);
+      return [moments.map(at).map(Math.round), stretches.filter(({ folded }) => folded).map(({ from, to }) => [from, to])];
+    }, [entries, end, moments]);
+  // 100 ms and 300 ms run, 200 ms are no longer than that.
+  const short = [["attempt", 0, 100], ["wait", 100, 300], ["attempt", 300, 600]];
+  assert.deepEqual(await scale(short, 600, [0, 100, 200, 300, 450, 600]), [[0, 67, 133, 200, 300, 400], []]);
+  // A minute is folded to 54 pixels; what runs has the rest, to scale.
+  const long = [["attempt", 0, 100], ["wait", 100, 60_100], ["attempt", 60_100, 60_400]];
+  assert.deepEqual(await scale(long, 60_400, [0, 100, 30_100, 60_100, 60_400]), [[0, 87, 114, 141, 400], [[100, 60_100]]]);
+  // What has no end yet lasts until now. Many folds share three fifths of the width.
+  const many = Array.from({ length: 9 }, (_, place) => ["attempt", place * 60_000, place < 8 ? place * 60_000 + 100 : null]);
+  const [places, folds] = await scale(many, 480_100, [0, 100, 60_000, 480_000, 480_100, 999_999]);
+  assert.deepEqual([places, folds.length], [[0, 18, 48, 382, 400, 400], 8]);
+  assert.deepEqual(await scale([["started", 5, 5]], 5, [5]), [[0], []]);
+  await page.context().close();
+});
+
+test("the page of a task tells what it has cost", async () => {
+  const id = await buy("success");
+  await taskIs(id, "complete");
+  const { cost } = await api(`/tasks/${id}`);
+  assert.ok(Number(cost.dollars) > 0 && cost.write_units > 0, JSON.stringify(cost));
+  const page = await open({});
+  await show(page, `/console/tasks/${id}`);
+  await page.getByText(`On AWS it would have cost $${cost.dollars}: ${cost.write_units} write units, `).waitFor();
+  await page.context().close();
+});
+
 test("every page is accessible and fits, light, dark and on a phone", async () => {
-  const running = await runningPayment();
   const waits = await waitsForRetry();
   const person = await declinedRefund();
   const failed = await declinedCard();
