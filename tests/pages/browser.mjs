@@ -104,6 +104,26 @@ export async function show(page, url) {
   await page.waitForFunction(() => !document.querySelector("main [aria-busy]"));
 }
 
+/** Keeps what a page gets from now on: pairs of an address and the body that it answers with. */
+export async function listen(page) {
+  const told = [];
+  await page.route("**", async (route) => {
+    // Nothing comes where the page is left first.
+    const answer = await route.fetch().catch(() => undefined);
+    if (!answer) return;
+    const body = await answer.body();
+    told.push([route.request().url(), body.toString()]);
+    await route.fulfill({ response: answer, body }).catch(() => {});
+  });
+  return told;
+}
+
+/** Asserts that none of these texts is among what a page has got and shown, whatever their case. */
+export function assertUntold(told, secrets) {
+  const found = secrets.flatMap((secret) => told.filter(([, text]) => text.toLowerCase().includes(secret.toLowerCase())).map(([where]) => `${secret}: ${where}`));
+  assert.deepEqual(found, []);
+}
+
 export async function accessible(page, what) {
   const { violations } = await new AxeBuilder({ page }).analyze();
   const told = violations.map(({ id, help, nodes }) => `${id}: ${help}\n  ${nodes.map(({ html, failureSummary }) => `${html}\n  ${failureSummary}`).join("\n  ")}`);

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { isDeepStrictEqual } from "node:util";
 import {
-  accessible, askOperators, complaints, fits, launch, open as openPage, PACKAGES, PATIENCE, REPOSITORY, SCHEMES, sendsFew, shots, show as showUrl, startShop, textOfOperators, until,
+  accessible, askOperators, assertUntold, complaints, fits, launch, listen, open as openPage, PACKAGES, PATIENCE, REPOSITORY, SCHEMES, sendsFew, shots, show as showUrl, startShop, textOfOperators, until,
 } from "./browser.mjs";
 
 /** The number of failed tasks that the bulk action redrives. */
@@ -18,6 +18,13 @@ const shot = shots("console");
 // ---- The shop ----------------------------------------------------------------------------------------------------------
 
 let shop, operators, token, browser;
+
+/** Opens what is folded on a page. */
+async function unfold(page) {
+  const details = page.locator("main details:not([open]) > summary");
+  // Opening one takes it out of the list.
+  while ((await details.count()) > 0) await details.first().evaluate((summary) => (summary.parentElement.open = true));
+}
 
 const request = (name) => JSON.parse(readFileSync(join(REPOSITORY, "events/requests", `${name}.json`), "utf8"));
 
@@ -74,8 +81,9 @@ async function waitsForRetry() {
  * What the API tells of a task while its payment runs: the event and the graph. The task is of another shop, whose gateway computes for
  * seconds before it stores a payment.
  */
-async function runningPayment() {
+async function runningPayment(t) {
   const slow = await startShop();
+  t.after(() => slow.stop());
   const counts = "SELECT count(*) FROM (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000000) SELECT i FROM n)";
   const run = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).executescript(sys.argv[2])";
   execFileSync("python3", ["-c", run, join(slow.data, "gateway.sqlite"), `CREATE TRIGGER slow BEFORE INSERT ON payments BEGIN ${counts}; END`]);
@@ -89,7 +97,6 @@ async function runningPayment() {
     return JSON.parse(told).steps.some(runs) && graph.nodes.some(runs);
   });
   await until("it is complete", async () => (await askOperators(slow, `/tasks/${id}`)).status === "complete");
-  slow.stop();
   return { id, event, graph };
 }
 
@@ -659,6 +666,40 @@ test("the input of a task is shown when it is asked for, and gone with the page"
   await page.context().close();
 });
 
+test("secrets of checkouts are in no page, and in nothing that the browser gets", async (t) => {
+  const own = await startShop();
+  t.after(() => own.stop());
+  const [kept, declined] = await Promise.all(["success", "card_declined"].map((name) => buy(name, (checkout) => {
+    checkout.payment_info.token += "_planted1";
+    checkout.customer_info = { email: "planted-2@example.com", name: "Planted Three", phone: "planted 4" };
+    checkout.shipping_info = { street: "5 Planted Street" };
+    for (const item of checkout.cart_items) item.name = "Planted name of a product";
+  }, own)));
+  const tell = (path, body) => askOperators(own, path, body);
+  // So the compensations have results, too, and an e-mail of a cancellation is sent.
+  await until("it is complete", async () => (await tell(`/tasks/${kept}`)).status === "complete");
+  await tell(`/tasks/${kept}/cancel`, { reason: "why" });
+  await until("it is compensated", async () => (await tell(`/tasks/${kept}`)).compensated);
+  await until("it has failed", async () => (await tell(`/tasks/${declined}`)).status === "error");
+  const bulk = await tell("/tasks/bulk", { action: "redrive", filter: { error_code: "PAYMENT_DECLINED" }, reason: "why", dry_run: false, expected_count: 1 });
+
+  const page = await openPage(browser, {});
+  const told = await listen(page);
+  await page.goto(own.link);
+  await page.getByRole("heading", { name: "Overview" }).waitFor();
+  for (const path of ["", "tasks", "tasks?step=process_payment:error", `tasks/${kept}`, `tasks/${declined}`, "workflows", "bulk", `bulk/${bulk.bulk_id}`]) {
+    await showUrl(page, `${own.operators}/console/${path}`);
+    await unfold(page);
+    told.push([`the page /console/${path}`, await page.content()]);
+  }
+  const all = told.map(([where, text]) => `${where} ${text}`).join("\n");
+  for (const seen of ["PAYMENT_DECLINED", "card declined", "order_number", "refund_id", bulk.bulk_id, kept]) assert.ok(all.includes(seen), seen);
+  const secrets = ["operator-token", "task-key"].map((name) => readFileSync(join(own.data, name), "utf8").trim());
+  assertUntold(told, ["planted", ...secrets]);
+  await page.unrouteAll({ behavior: "ignoreErrors" });
+  await page.context().close();
+});
+
 test("who may only look sees no button of an action", async () => {
   const id = await declinedCard();
   const page = await open({});
@@ -820,8 +861,8 @@ test("a list of failed tasks is the newest, or says of which they are some", asy
 
 let running;
 
-test("a task's states have their colours, in its graph and in its timeline", async () => {
-  running = await runningPayment();
+test("a task's states have their colours, in its graph and in its timeline", async (t) => {
+  running = await runningPayment(t);
   const page = await open({});
   await tellThatItRuns(page, running);
   /** The colours of the steps in the graph and of the attempts in the timeline, by their names. */
@@ -912,9 +953,7 @@ test("every page is accessible and fits, light, dark and on a phone", async () =
     await tellThatItRuns(page, running);
     for (const [name, path] of Object.entries(pages)) {
       await show(page, path);
-      const details = page.locator("main details:not([open]) > summary");
-      // Opening one takes it out of the list.
-      while ((await details.count()) > 0) await details.first().evaluate((summary) => (summary.parentElement.open = true));
+      await unfold(page);
       await accessible(page, `${scheme} ${name}`);
       await fits(page, `${scheme} ${name}`);
       await show(page, path);

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { accessible, askOperators, complaints, fits, launch, open as openPage, SCHEMES, sendsFew, shots, show, startShop, until } from "./browser.mjs";
+import { accessible, askOperators, assertUntold, complaints, fits, launch, listen, open as openPage, SCHEMES, sendsFew, shots, show, startShop, until } from "./browser.mjs";
 
 const shot = shots("shop");
 
@@ -554,6 +554,21 @@ test("an order is shown to nobody without its key", async () => {
     await title(page, "There is no such order here");
   }
   await page.context().close();
+});
+
+test("the page of an order has no card, and nothing that the browser gets has it", async () => {
+  for (const [token, status] of [["test_success_visa_planted1", "completed"], ["test_declined_visa_planted2", "failed"]]) {
+    const { id, path } = await order(token, status);
+    const page = await open();
+    const told = await listen(page);
+    await show(page, shop.customers + path);
+    await page.getByRole("region", { name: "Its steps" }).waitFor();
+    told.push(["the page", await page.content()]);
+    assert.ok(told.some(([where]) => where.includes(`/order_status/${id}`)), "it has asked");
+    assertUntold(told, ["planted"]);
+    await page.unrouteAll({ behavior: "ignoreErrors" });
+    await page.context().close();
+  }
 });
 
 test("every page is accessible and fits, light, dark and on a phone", async () => {
