@@ -4,7 +4,7 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -57,6 +57,19 @@ export async function startShop(...options) {
     }
   }
   throw new Error("the shop does not start");
+}
+
+/** Does something while the shop can send no e-mail, because its folder of e-mails is none. */
+export async function withoutMail({ data }, act) {
+  const mail = join(data, "mail");
+  renameSync(mail, `${mail}.away`);
+  writeFileSync(mail, "");
+  try {
+    return await act();
+  } finally {
+    rmSync(mail);
+    renameSync(`${mail}.away`, mail);
+  }
 }
 
 /** Asks the operators' API of a shop itself, and returns the text of its answer. */

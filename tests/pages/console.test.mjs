@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { isDeepStrictEqual } from "node:util";
 import {
-  accessible, askOperators, assertUntold, complaints, fits, launch, listen, open as openPage, PACKAGES, PATIENCE, REPOSITORY, SCHEMES, sendsFew, shots, show as showUrl, startShop, textOfOperators, until,
+  accessible, askOperators, assertUntold, complaints, fits, launch, listen, open as openPage, PACKAGES, PATIENCE, REPOSITORY, SCHEMES, sendsFew, shots, show as showUrl, startShop, textOfOperators, until, withoutMail,
 } from "./browser.mjs";
 
 /** The number of failed tasks that the bulk action redrives. */
@@ -271,14 +271,42 @@ test("the night call: from the overview to a completing payment", async (t) => {
   assert.ok((await clicks()) <= 3, `${await clicks()} clicks`);
   assert.match(await page.locator(".audit").innerText(), /redrive by ann: the gateway is back/);
   await shot(page, "light-task-redriven", true);
+  await page.context().close();
+});
 
-  // Its order number leads to it as well.
-  const { steps } = await api(`/tasks/${id}`);
-  const number = steps.find((step) => step.name === "create_order").result.order_number;
-  await page.goto(`${operators}/console/`);
+test("the night call about an e-mail: from an order number to its confirmation", async (t) => {
+  // An express checkout attempts its e-mail three times.
+  const id = await withoutMail(shop, async () => {
+    const id = await buy("success", (checkout) => {
+      checkout.priority = "express";
+    });
+    const email = async () => (await api(`/tasks/${id}`)).steps.find(({ name }) => name === "send_confirmation");
+    for (const attempts of [1, 2]) {
+      await until(`attempt ${attempts} has failed`, async () => ((step) => step.status === "retrying" && step.attempts.length === attempts)(await email()));
+      await api(`/tasks/${id}/run-now`, { reason: "it has failures to make" });
+    }
+    await until("it has failed for good", async () => (await email()).status === "error");
+    return id;
+  });
+  const { status, warnings, steps } = await api(`/tasks/${id}`);
+  assert.deepEqual([status, warnings.map(({ step }) => step)], ["complete", ["send_confirmation"]]);
+  const number = steps.find(({ name }) => name === "create_order").result.order_number;
+  const page = await open({});
+  const clicks = await countClicks(page);
+  await show(page, "/console/");
+  const begun = Date.now();
   await page.getByRole("searchbox").fill(number);
   await page.keyboard.press("Enter");
-  await page.getByRole("heading", { name: `Task ${id}` }).waitFor();
+  await page.getByText("All is done but send_confirmation, without which it goes on.").waitFor();
+  await page.getByText(/^It goes on without send_confirmation: /).waitFor();
+  await accessible(page, "a task with a warning");
+  await page.getByRole("button", { name: "Redrive…" }).click();
+  await page.getByLabel("Why").fill("the customer has no confirmation");
+  await page.getByRole("button", { name: "Redrive", exact: true }).click();
+  await page.getByText("All is done.", { exact: true }).waitFor();
+  t.diagnostic(`${await clicks()} clicks, ${((Date.now() - begun) / 1000).toFixed(1)} s`);
+  assert.ok((await clicks()) <= 3, `${await clicks()} clicks`);
+  assert.deepEqual((await api(`/tasks/${id}`)).warnings, []);
   await page.context().close();
 });
 
