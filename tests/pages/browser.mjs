@@ -4,7 +4,7 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -59,13 +59,29 @@ export async function startShop(...options) {
   throw new Error("the shop does not start");
 }
 
-/** Asks the operators' API of a shop itself. */
-export async function askOperators(shop, path, body) {
+/** Does something while the shop can send no e-mail, because its folder of e-mails is none. */
+export async function withoutMail({ data }, act) {
+  const mail = join(data, "mail");
+  renameSync(mail, `${mail}.away`);
+  writeFileSync(mail, "");
+  try {
+    return await act();
+  } finally {
+    rmSync(mail);
+    renameSync(`${mail}.away`, mail);
+  }
+}
+
+/** Asks the operators' API of a shop itself, and returns the text of its answer. */
+export async function textOfOperators(shop, path, body) {
   const headers = { authorization: `Bearer ${shop.token}`, "content-type": "application/json", "x-operator": "bob" };
   const answer = await fetch(shop.operators + path, { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body) });
   assert.ok(answer.ok, `${path}: ${answer.status}`);
-  return answer.json();
+  return answer.text();
 }
+
+/** Asks the operators' API of a shop itself. */
+export const askOperators = async (...asked) => JSON.parse(await textOfOperators(...asked));
 
 export async function until(what, holds) {
   const end = Date.now() + PATIENCE;
@@ -99,6 +115,26 @@ export async function show(page, url) {
   await page.goto(url);
   await page.locator("main h1").waitFor();
   await page.waitForFunction(() => !document.querySelector("main [aria-busy]"));
+}
+
+/** Keeps what a page gets from now on: pairs of an address and the body that it answers with. */
+export async function listen(page) {
+  const told = [];
+  await page.route("**", async (route) => {
+    // Nothing comes where the page is left first.
+    const answer = await route.fetch().catch(() => undefined);
+    if (!answer) return;
+    const body = await answer.body();
+    told.push([route.request().url(), body.toString()]);
+    await route.fulfill({ response: answer, body }).catch(() => {});
+  });
+  return told;
+}
+
+/** Asserts that none of these texts is among what a page has got and shown, whatever their case. */
+export function assertUntold(told, secrets) {
+  const found = secrets.flatMap((secret) => told.filter(([, text]) => text.toLowerCase().includes(secret.toLowerCase())).map(([where]) => `${secret}: ${where}`));
+  assert.deepEqual(found, []);
 }
 
 export async function accessible(page, what) {

@@ -1,12 +1,13 @@
 // The console in a browser, as an operator uses it: against `checkout_local serve` on a folder of its own. tests/run.sh console runs it.
 
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { isDeepStrictEqual } from "node:util";
 import {
-  accessible, askOperators, complaints, fits, launch, open as openPage, PACKAGES, PATIENCE, REPOSITORY, SCHEMES, sendsFew, shots, show as showUrl, startShop, until,
+  accessible, askOperators, assertUntold, complaints, fits, launch, listen, open as openPage, PACKAGES, PATIENCE, REPOSITORY, SCHEMES, sendsFew, shots, show as showUrl, startShop, textOfOperators, until, withoutMail,
 } from "./browser.mjs";
 
 /** The number of failed tasks that the bulk action redrives. */
@@ -18,13 +19,20 @@ const shot = shots("console");
 
 let shop, operators, token, browser;
 
+/** Opens what is folded on a page. */
+async function unfold(page) {
+  const details = page.locator("main details:not([open]) > summary");
+  // Opening one takes it out of the list.
+  while ((await details.count()) > 0) await details.first().evaluate((summary) => (summary.parentElement.open = true));
+}
+
 const request = (name) => JSON.parse(readFileSync(join(REPOSITORY, "events/requests", `${name}.json`), "utf8"));
 
 /** Starts a checkout of the sample requests, with changes, and returns its task's id. */
-async function buy(name, change = () => {}) {
+async function buy(name, change = () => {}, { customers } = shop) {
   const body = request(name);
   change(body.checkout);
-  const answer = await fetch(`${shop.customers}/checkout`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+  const answer = await fetch(`${customers}/checkout`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
   const { task_id: task } = await answer.json();
   assert.equal(answer.status, 202);
   return task;
@@ -61,6 +69,43 @@ const open = (options, { loggedIn = true, leaves } = {}) => openPage(browser, op
 
 /** Goes to a page of the console. */
 const show = (page, path) => showUrl(page, operators + path);
+
+/** A task whose payment waits for its next attempt. */
+async function waitsForRetry() {
+  const id = await buy("gateway_rate_limited");
+  await until("it waits", async () => (await api(`/tasks/${id}`)).steps.some((step) => step.status === "retrying"));
+  return id;
+}
+
+/**
+ * What the API tells of a task while its payment runs: the event and the graph. The task is of another shop, whose gateway computes for
+ * seconds before it stores a payment.
+ */
+async function runningPayment(t) {
+  const slow = await startShop();
+  t.after(() => slow.stop());
+  const counts = "SELECT count(*) FROM (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000000) SELECT i FROM n)";
+  const run = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).executescript(sys.argv[2])";
+  execFileSync("python3", ["-c", run, join(slow.data, "gateway.sqlite"), `CREATE TRIGGER slow BEFORE INSERT ON payments BEGIN ${counts}; END`]);
+  const id = await buy("success", undefined, slow);
+  let event, graph;
+  await until("its payment runs", async () => {
+    event = await textOfOperators(slow, `/tasks/${id}/events?wait=0`);
+    graph = await askOperators(slow, `/tasks/${id}/graph`);
+    const [, told] = event.match(/^data: (.*)$/m);
+    const runs = ({ name, status, state = status }) => name === "process_payment" && state === "in_progress";
+    return JSON.parse(told).steps.some(runs) && graph.nodes.some(runs);
+  });
+  await until("it is complete", async () => (await askOperators(slow, `/tasks/${id}`)).status === "complete");
+  return { id, event, graph };
+}
+
+/** Has a page told that a payment runs, for as long as it is open. */
+async function tellThatItRuns(page, { id, event, graph }) {
+  await page.route(`**/api/tasks/${id}/graph`, (route) => route.fulfill({ json: graph }));
+  await page.route(`**/api/tasks/${id}/events?*`, (route) =>
+    route.fulfill(route.request().headers()["last-event-id"] ? { status: 204 } : { contentType: "text/event-stream", body: event }));
+}
 
 /** Counts the clicks of a person, on the pages that are opened from now on. */
 async function countClicks(page) {
@@ -226,14 +271,42 @@ test("the night call: from the overview to a completing payment", async (t) => {
   assert.ok((await clicks()) <= 3, `${await clicks()} clicks`);
   assert.match(await page.locator(".audit").innerText(), /redrive by ann: the gateway is back/);
   await shot(page, "light-task-redriven", true);
+  await page.context().close();
+});
 
-  // Its order number leads to it as well.
-  const { steps } = await api(`/tasks/${id}`);
-  const number = steps.find((step) => step.name === "create_order").result.order_number;
-  await page.goto(`${operators}/console/`);
+test("the night call about an e-mail: from an order number to its confirmation", async (t) => {
+  // An express checkout attempts its e-mail three times.
+  const id = await withoutMail(shop, async () => {
+    const id = await buy("success", (checkout) => {
+      checkout.priority = "express";
+    });
+    const email = async () => (await api(`/tasks/${id}`)).steps.find(({ name }) => name === "send_confirmation");
+    for (const attempts of [1, 2]) {
+      await until(`attempt ${attempts} has failed`, async () => ((step) => step.status === "retrying" && step.attempts.length === attempts)(await email()));
+      await api(`/tasks/${id}/run-now`, { reason: "it has failures to make" });
+    }
+    await until("it has failed for good", async () => (await email()).status === "error");
+    return id;
+  });
+  const { status, warnings, steps } = await api(`/tasks/${id}`);
+  assert.deepEqual([status, warnings.map(({ step }) => step)], ["complete", ["send_confirmation"]]);
+  const number = steps.find(({ name }) => name === "create_order").result.order_number;
+  const page = await open({});
+  const clicks = await countClicks(page);
+  await show(page, "/console/");
+  const begun = Date.now();
   await page.getByRole("searchbox").fill(number);
   await page.keyboard.press("Enter");
-  await page.getByRole("heading", { name: `Task ${id}` }).waitFor();
+  await page.getByText("All is done but send_confirmation, without which it goes on.").waitFor();
+  await page.getByText(/^It goes on without send_confirmation: /).waitFor();
+  await accessible(page, "a task with a warning");
+  await page.getByRole("button", { name: "Redrive…" }).click();
+  await page.getByLabel("Why").fill("the customer has no confirmation");
+  await page.getByRole("button", { name: "Redrive", exact: true }).click();
+  await page.getByText("All is done.", { exact: true }).waitFor();
+  t.diagnostic(`${await clicks()} clicks, ${((Date.now() - begun) / 1000).toFixed(1)} s`);
+  assert.ok((await clicks()) <= 3, `${await clicks()} clicks`);
+  assert.deepEqual((await api(`/tasks/${id}`)).warnings, []);
   await page.context().close();
 });
 
@@ -462,8 +535,7 @@ test("the overview counts as the shop's health does, and tells where it did not 
 });
 
 test("a step that waits is run now", async () => {
-  const id = await buy("gateway_rate_limited");
-  await until("it waits", async () => (await api(`/tasks/${id}`)).steps.some((step) => step.status === "retrying"));
+  const id = await waitsForRetry();
   const page = await open({});
   await show(page, `/console/tasks/${id}`);
   await page.getByRole("button", { name: "Run now…" }).click();
@@ -478,8 +550,7 @@ test("a step that waits is run now", async () => {
 });
 
 test("the page of a task is told of a change by the request that waits for it", async (t) => {
-  const id = await buy("gateway_rate_limited");
-  await until("it waits", async () => (await api(`/tasks/${id}`)).steps.some((step) => step.status === "retrying"));
+  const id = await waitsForRetry();
   const page = await open({});
   const asked = [];
   page.on("request", (request) => request.url().includes(`/api/tasks/${id}`) && asked.push(request));
@@ -635,6 +706,40 @@ test("the input of a task is shown when it is asked for, and gone with the page"
   await page.context().close();
 });
 
+test("secrets of checkouts are in no page, and in nothing that the browser gets", async (t) => {
+  const own = await startShop();
+  t.after(() => own.stop());
+  const [kept, declined] = await Promise.all(["success", "card_declined"].map((name) => buy(name, (checkout) => {
+    checkout.payment_info.token += "_planted1";
+    checkout.customer_info = { email: "planted-2@example.com", name: "Planted Three", phone: "planted 4" };
+    checkout.shipping_info = { street: "5 Planted Street" };
+    for (const item of checkout.cart_items) item.name = "Planted name of a product";
+  }, own)));
+  const tell = (path, body) => askOperators(own, path, body);
+  // So the compensations have results, too, and an e-mail of a cancellation is sent.
+  await until("it is complete", async () => (await tell(`/tasks/${kept}`)).status === "complete");
+  await tell(`/tasks/${kept}/cancel`, { reason: "why" });
+  await until("it is compensated", async () => (await tell(`/tasks/${kept}`)).compensated);
+  await until("it has failed", async () => (await tell(`/tasks/${declined}`)).status === "error");
+  const bulk = await tell("/tasks/bulk", { action: "redrive", filter: { error_code: "PAYMENT_DECLINED" }, reason: "why", dry_run: false, expected_count: 1 });
+
+  const page = await openPage(browser, {});
+  const told = await listen(page);
+  await page.goto(own.link);
+  await page.getByRole("heading", { name: "Overview" }).waitFor();
+  for (const path of ["", "tasks", "tasks?step=process_payment:error", `tasks/${kept}`, `tasks/${declined}`, "workflows", "bulk", `bulk/${bulk.bulk_id}`]) {
+    await showUrl(page, `${own.operators}/console/${path}`);
+    await unfold(page);
+    told.push([`the page /console/${path}`, await page.content()]);
+  }
+  const all = told.map(([where, text]) => `${where} ${text}`).join("\n");
+  for (const seen of ["PAYMENT_DECLINED", "card declined", "order_number", "refund_id", bulk.bulk_id, kept]) assert.ok(all.includes(seen), seen);
+  const secrets = ["operator-token", "task-key"].map((name) => readFileSync(join(own.data, name), "utf8").trim());
+  assertUntold(told, ["planted", ...secrets]);
+  await page.unrouteAll({ behavior: "ignoreErrors" });
+  await page.context().close();
+});
+
 test("who may only look sees no button of an action", async () => {
   const id = await declinedCard();
   const page = await open({});
@@ -677,6 +782,47 @@ test("a view is an address, and can be kept", async () => {
   // A customer's address is not left in the browser under a name.
   await show(page, "/console/tasks?key=email:ann@example.com");
   assert.equal(await page.getByRole("button", { name: "Keep this view" }).count(), 0);
+  await page.context().close();
+});
+
+test("who waits for a retry of the payment is two clicks away", async () => {
+  const id = await waitsForRetry();
+  const page = await open({});
+  const clicks = await countClicks(page);
+  await show(page, "/console/");
+  await page.getByRole("link", { name: "Workflows" }).click();
+  await page.getByRole("link", { name: "process_payment is waiting for a retry" }).click();
+  await page.waitForURL("**/console/tasks?step=process_payment%3Aretrying");
+  const row = page.getByRole("row").filter({ has: page.locator(`[title="${id}"]`) });
+  await row.getByText(/^\s*waiting\s+attempt 1, GATEWAY_RATE_LIMITED\s*, next in \d+ s$/).waitFor();
+  assert.equal(await clicks(), 2);
+  assert.equal(await page.getByLabel("Step in a state").inputValue(), "process_payment:retrying");
+  await shot(page, "light-tasks-of-a-step");
+  await page.getByRole("button", { name: "Cancel…" }).click();
+  await page.getByText(/tasks? fits?, of those that are running/).waitFor();
+  assert.ok(await page.locator(".sample").getByText(id.slice(-8)).isVisible());
+  await page.keyboard.press("Escape");
+
+  // The form knows the steps, and takes only what the API can be asked for.
+  const options = await page.locator("#states option").evaluateAll((all) => all.map(({ value }) => value));
+  assert.ok(options.includes("refund_payment:error") && options.length === 9 * 6, `${options}`);
+  await page.getByLabel("Step in a state").fill("process_payment:pending");
+  await page.getByRole("button", { name: "Show", exact: true }).click();
+  assert.ok(await page.getByLabel("Step in a state").evaluate((field) => !field.checkValidity()));
+  await page.getByLabel("Step in a state").fill("process_payment:in_progress");
+  await page.getByRole("button", { name: "Show", exact: true }).click();
+  await page.waitForURL("**/console/tasks?step=process_payment%3Ain_progress");
+  await page.getByText("No task fits").waitFor();
+  await page.getByRole("button", { name: "Keep this view" }).waitFor();
+  await page.context().close();
+});
+
+test("a field of the address that nobody knows is told, and neither a list nor an action on it is shown", async () => {
+  const page = await open({});
+  await show(page, "/console/tasks?status=error&faild_step=validate_cart");
+  await page.getByText("/faild_step is not known here").waitFor();
+  const shown = [page.locator("main tbody tr"), page.getByRole("button", { name: "Redrive…" })];
+  assert.deepEqual(await Promise.all(shown.map((one) => one.count())), [0, 0]);
   await page.context().close();
 });
 
@@ -753,9 +899,74 @@ test("a list of failed tasks is the newest, or says of which they are some", asy
   await page.context().close();
 });
 
+let running;
+
+test("a task's states have their colours, in its graph and in its timeline", async (t) => {
+  running = await runningPayment(t);
+  const page = await open({});
+  await tellThatItRuns(page, running);
+  /** The colours of the steps in the graph and of the attempts in the timeline, by their names. */
+  const colours = async (id) => {
+    await show(page, `/console/tasks/${id}`);
+    await page.locator(".timeline .attempt").first().waitFor();
+    return page.evaluate(() => {
+      const sample = document.body.appendChild(document.createElement("i"));
+      const names = new Map(["done", "failed", "runs", "waits", "soft"].map((name) => {
+        sample.style.color = `var(--${name})`;
+        return [getComputedStyle(sample).color, name];
+      }));
+      sample.remove();
+      const all = (selector, property) => [...document.querySelectorAll(selector)].map((shape) => names.get(getComputedStyle(shape)[property]));
+      return [all(".graph .node > rect", "stroke"), all(".timeline .attempt rect", "fill")];
+    });
+  };
+  const graph = (payment) => ["done", payment, "soft", "soft", "soft"];
+  assert.deepEqual(await colours(running.id), [graph("runs"), ["done", "runs"]]);
+  await page.getByText("process_payment runs now.").waitFor();
+  assert.deepEqual(await colours(await declinedCard()), [graph("failed"), ["done", "failed"]]);
+  assert.deepEqual(await colours(await waitsForRetry()), [graph("waits"), ["done", "failed"]]);
+  // Its wait is longer than both attempts within a second or so, and then folded.
+  await page.locator(".timeline .fold text").last().getByText(/^[\d.]+ m?s$/).waitFor();
+  await page.context().close();
+});
+
+test("the timeline is to scale, but for long times in which nothing runs", async () => {
+  const page = await open({});
+  await show(page, "/console/");
+  /** Where moments are on 400 pixels, and which stretches are folded, of attempts and waits `[kind, from, until]`. */
+  const scale = (entries, end, moments) =>
+    page.evaluate(async ([entries, end, moments]) => {
+      const { scaleOf } = await import("/console/timeline.js");
+      const { at, stretches } = scaleOf(entries.map(([kind, from, until]) => ({ kind, from, until })), 400, end);
+      return [moments.map(at).map(Math.round), stretches.filter(({ folded }) => folded).map(({ from, to }) => [from, to])];
+    }, [entries, end, moments]);
+  // 100 ms and 300 ms run, 200 ms are no longer than that.
+  const short = [["attempt", 0, 100], ["wait", 100, 300], ["attempt", 300, 600]];
+  assert.deepEqual(await scale(short, 600, [0, 100, 200, 300, 450, 600]), [[0, 67, 133, 200, 300, 400], []]);
+  // A minute is folded to 54 pixels; what runs has the rest, to scale.
+  const long = [["attempt", 0, 100], ["wait", 100, 60_100], ["attempt", 60_100, 60_400]];
+  assert.deepEqual(await scale(long, 60_400, [0, 100, 30_100, 60_100, 60_400]), [[0, 87, 114, 141, 400], [[100, 60_100]]]);
+  // What has no end yet lasts until now. Many folds share three fifths of the width.
+  const many = Array.from({ length: 9 }, (_, place) => ["attempt", place * 60_000, place < 8 ? place * 60_000 + 100 : null]);
+  const [places, folds] = await scale(many, 480_100, [0, 100, 60_000, 480_000, 480_100, 999_999]);
+  assert.deepEqual([places, folds.length], [[0, 18, 48, 382, 400, 400], 8]);
+  assert.deepEqual(await scale([["started", 5, 5]], 5, [5]), [[0], []]);
+  await page.context().close();
+});
+
+test("the page of a task tells what it has cost", async () => {
+  const id = await buy("success");
+  await taskIs(id, "complete");
+  const { cost } = await api(`/tasks/${id}`);
+  assert.ok(Number(cost.dollars) > 0 && cost.write_units > 0, JSON.stringify(cost));
+  const page = await open({});
+  await show(page, `/console/tasks/${id}`);
+  await page.getByText(`On AWS it would have cost $${cost.dollars}: ${cost.write_units} write units, `).waitFor();
+  await page.context().close();
+});
+
 test("every page is accessible and fits, light, dark and on a phone", async () => {
-  const waits = await buy("gateway_rate_limited");
-  await until("it waits", async () => (await api(`/tasks/${waits}`)).steps.some((step) => step.status === "retrying"));
+  const waits = await waitsForRetry();
   const person = await declinedRefund();
   const failed = await declinedCard();
   const complete = await buy("success");
@@ -764,7 +975,9 @@ test("every page is accessible and fits, light, dark and on a phone", async () =
     overview: "/console/",
     tasks: "/console/tasks",
     "tasks-filtered": "/console/tasks?status=error&failed_step=validate_cart&older_than=1s",
+    "tasks-of-a-step": "/console/tasks?step=process_payment%3Aretrying",
     "tasks-none": "/console/tasks?status=resolved_manually",
+    "task-runs": `/console/tasks/${running.id}`,
     "task-waits": `/console/tasks/${waits}`,
     "task-failed": `/console/tasks/${failed}`,
     "task-person": `/console/tasks/${person}`,
@@ -777,11 +990,10 @@ test("every page is accessible and fits, light, dark and on a phone", async () =
   };
   const look = async ([scheme, options]) => {
     const page = await open(options);
+    await tellThatItRuns(page, running);
     for (const [name, path] of Object.entries(pages)) {
       await show(page, path);
-      const details = page.locator("main details:not([open]) > summary");
-      // Opening one takes it out of the list.
-      while ((await details.count()) > 0) await details.first().evaluate((summary) => (summary.parentElement.open = true));
+      await unfold(page);
       await accessible(page, `${scheme} ${name}`);
       await fits(page, `${scheme} ${name}`);
       await show(page, path);

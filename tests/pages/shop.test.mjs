@@ -1,10 +1,8 @@
 // The shop's pages in a browser, as a customer uses them: against `checkout_local serve` on a folder of its own. tests/run.sh shop runs it.
 
 import assert from "node:assert/strict";
-import { renameSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { accessible, askOperators, complaints, fits, launch, open as openPage, SCHEMES, sendsFew, shots, show, startShop, until } from "./browser.mjs";
+import { accessible, askOperators, assertUntold, complaints, fits, launch, listen, open as openPage, SCHEMES, sendsFew, shots, show, startShop, until, withoutMail } from "./browser.mjs";
 
 const shot = shots("shop");
 
@@ -449,19 +447,12 @@ test("a shipped order is not cancelled, and says so", async () => {
 
 test("an order whose e-mail cannot be sent yet is confirmed, and one without its e-mail has it sent again", async () => {
   const page = await open();
-  // A folder of e-mails that is none.
-  const mail = join(shop.data, "mail");
-  renameSync(mail, `${mail}.away`);
-  writeFileSync(mail, "");
-  try {
+  await withoutMail(shop, async () => {
     await buy(page, "Success", "Your order is made");
     await page.getByText("Only the e-mail about it could not be sent yet").waitFor();
     await page.getByText(/^ORD-/).waitFor();
     assert.equal(await page.getByText("Pay with another card").count(), 0);
-  } finally {
-    rmSync(mail);
-    renameSync(`${mail}.away`, mail);
-  }
+  });
   await page.getByRole("button", { name: "Try now" }).click();
   await title(page, CONFIRMED);
 
@@ -554,6 +545,21 @@ test("an order is shown to nobody without its key", async () => {
     await title(page, "There is no such order here");
   }
   await page.context().close();
+});
+
+test("the page of an order has no card, and nothing that the browser gets has it", async () => {
+  for (const [token, status] of [["test_success_visa_planted1", "completed"], ["test_declined_visa_planted2", "failed"]]) {
+    const { id, path } = await order(token, status);
+    const page = await open();
+    const told = await listen(page);
+    await show(page, shop.customers + path);
+    await page.getByRole("region", { name: "Its steps" }).waitFor();
+    told.push(["the page", await page.content()]);
+    assert.ok(told.some(([where]) => where.includes(`/order_status/${id}`)), "it has asked");
+    assertUntold(told, ["planted"]);
+    await page.unrouteAll({ behavior: "ignoreErrors" });
+    await page.context().close();
+  }
 });
 
 test("every page is accessible and fits, light, dark and on a phone", async () => {

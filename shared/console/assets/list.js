@@ -2,24 +2,21 @@
 
 import { begin, Ask } from "./actions.js";
 import { find, post, useAnswer, useCodes, useConnection, usePace } from "./api.js";
-import { atLeast, bulkPath, go, html, plural, Problem, query, Status, Tasks, short, Time, Title, useNow } from "./parts.js";
+import { atLeast, bulkPath, go, html, plural, Problem, query, Status, Tasks, short, Time, Title, useNow, word } from "./parts.js";
 import { useEffect, useRef, useState } from "./vendor/hooks.js";
 
 const PAGE = 50;
 
 const findPage = (path) => find(path, PAGE);
 
-/** The fields of the filter, with the names that the API gives them. */
-const FIELDS = ["status", "needs", "failed_step", "error_code", "workflow", "compensated", "older_than", "created_from", "created_before", "key"];
-
-/** Those that a bulk action takes. */
-const BULK = FIELDS.filter((field) => field !== "key");
-
 const STATUSES = ["pending", "complete", "error", "compensating", "cancelled", "resolved_manually"];
 const STATUS_WORDS = { pending: "running", complete: "complete", error: "failed", compensating: "compensating", cancelled: "cancelled", resolved_manually: "resolved by hand" };
 
+/** The states of a step that the API can be asked for. */
+const STEP_STATES = ["retrying", "in_progress", "error", "complete", "cancelled", "resolved_manually"];
+
 /** By these the API lists tasks in any order, and without them the newest first. */
-const UNORDERED = ["status", "needs", "failed_step", "error_code", "compensated"];
+const UNORDERED = ["status", "needs", "failed_step", "error_code", "step", "compensated"];
 
 /** The views that everybody has. */
 const VIEWS = [
@@ -75,14 +72,21 @@ const toField = (moment) => {
 };
 const fromField = (text) => (text ? new Date(text).toISOString() : "");
 
+/** The names of all steps and compensations, once they are there. */
+function useSteps() {
+  const workflows = useAnswer("/workflows", 0).data?.workflows ?? [];
+  return [...new Set(workflows.flatMap(({ steps, compensations }) => [...steps, ...compensations]).map(({ name }) => name))];
+}
+
 function FilterForm({ filter }) {
   const codes = useCodes();
+  const steps = useSteps();
   const apply = (event) => {
     event.preventDefault();
-    const form = Object.fromEntries(new FormData(event.target));
+    const form = Object.fromEntries([...new FormData(event.target)].map(([field, value]) => [field, value.trim()]));
     form.created_from = fromField(form.created_from);
     form.created_before = fromField(form.created_before);
-    go(`/console/tasks${query(Object.fromEntries(FIELDS.map((field) => [field, form[field]?.trim()])))}`);
+    go(`/console/tasks${query(form)}`);
   };
   const hidden = ["workflow", "compensated", "older_than", "created_from", "created_before", "key"].some((field) => filter[field]);
   // A new address makes a new form, with its values.
@@ -93,9 +97,12 @@ function FilterForm({ filter }) {
           <option value="">any</option>
           ${STATUSES.map((status) => html`<option value=${status}>${STATUS_WORDS[status]}</option>`)}
         </select></label>
-      <label>Failed step <input name="failed_step" value=${filter.failed_step} placeholder="process_payment" spellcheck="false" autocomplete="off" /></label>
+      <label>Failed step <input name="failed_step" list="steps" value=${filter.failed_step} placeholder="process_payment" spellcheck="false" autocomplete="off" /></label>
+      <datalist id="steps">${steps.map((step) => html`<option value=${step} />`)}</datalist>
       <label>Error code <input name="error_code" list="codes" value=${filter.error_code} spellcheck="false" autocomplete="off" /></label>
       <datalist id="codes">${Object.keys(codes).map((code) => html`<option value=${code} />`)}</datalist>
+      <label>Step in a state <input name="step" list="states" size="26" value=${filter.step} placeholder="process_payment:retrying" pattern=".+:(${STEP_STATES.join("|")})" title="A step, a colon and one of ${STEP_STATES.join(", ")}" spellcheck="false" autocomplete="off" /></label>
+      <datalist id="states">${steps.flatMap((step) => STEP_STATES.map((state) => html`<option value="${step}:${state}">${word(state)}</option>`))}</datalist>
       <label class="check"><input type="checkbox" name="needs" value="person" checked=${filter.needs === "person"} /> Needs a person</label>
       <details open=${hidden}>
         <summary>More</summary>
@@ -171,7 +178,7 @@ function AskBulk({ of, filter, close }) {
 function BulkButtons({ filter }) {
   const { session } = useConnection();
   const [open, ask] = useState();
-  const of = Object.fromEntries(BULK.filter((field) => filter[field]).map((field) => [field, field === "compensated" ? filter[field] === "true" : filter[field]]));
+  const of = "compensated" in filter ? { ...filter, compensated: filter.compensated === "true" } : filter;
   if (!session?.may_write || filter.key || Object.keys(of).length === 0) return null;
   return html`
     <div class="buttons" role="group" aria-label="Actions on all that fit">
@@ -185,8 +192,8 @@ function BulkButtons({ filter }) {
 
 export function List({ place }) {
   const now = useNow();
-  const said = Object.fromEntries(place.searchParams);
-  const filter = Object.fromEntries(FIELDS.filter((field) => said[field]).map((field) => [field, said[field]]));
+  // The API refuses a field that it does not know, and so says that the address has one.
+  const filter = Object.fromEntries([...place.searchParams].filter(([, value]) => value));
   const path = `/tasks${query({ ...filter, limit: String(PAGE) })}`;
   // From the moment at which older tasks are asked for, the list stands still: between pages of two moments tasks would be missing.
   const [still, setStill] = useState(null);
@@ -217,7 +224,7 @@ export function List({ place }) {
       if (mine === request.current) fail(refused);
     }
   };
-  const isOrdered = Boolean(filter.key) || !UNORDERED.some((field) => filter[field]);
+  const isOrdered = Boolean(filter.key) || filter.order === "newest" || !UNORDERED.some((field) => filter[field]);
   const unique = [...new Map(tasks.map((task) => [task.task_id, task])).values()].sort((one, other) => (one.created_at < other.created_at ? 1 : -1));
   return html`
     <${Title} title="Tasks">Tasks</>
@@ -228,7 +235,7 @@ export function List({ place }) {
       <div class="bar">
         <p class="hint" role="status">${data && `${plural(unique.length, "task")}${next ? `, and there are more${isOrdered ? "" : ", of any age"}` : ""}${frozen ? ". The list stands still" : ""}`}</p>
         ${frozen && html`<button class="plain" onClick=${thaw}>Back to its beginning</button>`}
-        <${BulkButtons} filter=${filter} key=${path} />
+        ${data && html`<${BulkButtons} filter=${filter} key=${path} />`}
       </div>
       ${data && unique.length === 0 && !next
         ? html`<p class="empty">No task fits. ${Object.keys(filter).length > 0 && html`<a href="/console/tasks">Show all</a>`}</p>`

@@ -36,19 +36,29 @@ export function TaskLink({ id }) {
   return html`<a class="id" href=${taskPath(id)} title=${id}><span class="hidden">Task </span>${short(id)}</a>`;
 }
 
-/** A table of tasks. */
+/** How the step stands that was asked for: its state and its last attempt, with its error and when the next one is due. */
+function AskedStep({ step, now }) {
+  return html`
+    <${State} state=${step.state} />
+    ${step.attempt > 0 && html` attempt ${step.attempt}`}${step.error_code && html`, <code>${step.error_code}</code>`}
+    ${step.next_retry_at && html`, next <${Time} at=${step.next_retry_at} now=${now} />`}`;
+}
+
+/** A table of tasks. If they were asked for by a step, it has a column of this step. */
 export function Tasks({ tasks, now, caption }) {
+  const asked = tasks.find(({ step }) => step)?.step.name;
   return html`
     <table class="tasks">
       <caption class="hidden">${caption}</caption>
       <thead>
-        <tr><th scope="col">Task</th><th scope="col">Status</th><th scope="col">Started</th><th scope="col">Failed</th><th scope="col">Workflow</th></tr>
+        <tr><th scope="col">Task</th><th scope="col">Status</th>${asked && html`<th scope="col"><${Name} text=${asked} /></th>`}<th scope="col">Started</th><th scope="col">Failed</th><th scope="col">Workflow</th></tr>
       </thead>
       <tbody>
         ${tasks.map((task) => html`
           <tr key=${task.task_id}>
             <td><${TaskLink} id=${task.task_id} /></td>
             <td><${Status} task=${task} /></td>
+            ${asked && html`<td>${task.step && html`<${AskedStep} step=${task.step} now=${now} />`}</td>`}
             <td class="when"><${Time} at=${task.created_at} now=${now} /></td>
             <td class="steps">${task.failed_steps.map((step, place) => html`${place > 0 ? ", " : ""}<${Name} text=${step} />`)}</td>
             <td class="workflow">${task.workflow}</td>

@@ -44,10 +44,10 @@ export function told(entry) {
 }
 
 /**
- * The scale from moments to pixels. Between two moments at which something begins or ends, either something runs or nothing does. A stretch
+ * The scale from moments to pixels: `at` of a moment, and the stretches of time, of which some are folded. Between two moments at which something begins or ends, either something runs or nothing does. A stretch
  * without an attempt that takes longer than all attempts together is folded.
  */
-function scaleOf(entries, width, end) {
+export function scaleOf(entries, width, end) {
   const moments = new Set(entries.flatMap(({ from, until, kind: of }) => (of === "wait" ? [from] : [from, until ?? end])));
   moments.add(end);
   const sorted = [...moments].sort((one, other) => one - other);

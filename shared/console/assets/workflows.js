@@ -67,11 +67,21 @@ function Pause({ workflow, step }) {
       </>`}`;
 }
 
+/** The states of a step whose tasks somebody may look for, and what they are called here. */
+const LISTED = [["retrying", "waiting for a retry"], ["in_progress", "running"], ["error", "failed"]];
+
+/** Links to the tasks in which a step is in a state. */
+function Listed({ step }) {
+  return html`
+    <p class="hint">Its tasks: ${LISTED.map(([state, said], place) => html`
+      ${place > 0 ? ", " : ""}<a href="/console/tasks${query({ step: `${step.name}:${state}` })}"><span class="hidden">${step.name} is </span>${said}</a>`)}</p>`;
+}
+
 function Step({ workflow, step, figures }) {
   const empty = figures ? 0 : "–";
   return html`
     <tr>
-      <th scope="row"><code><${Name} text=${step.name} /></code><p class="hint">${limits(step)}</p></th>
+      <th scope="row"><code><${Name} text=${step.name} /></code><p class="hint">${limits(step)}</p><${Listed} step=${step} /></th>
       <td class="number">${figures?.tasks ?? empty}</td>
       <td class="number">${figures?.retries ?? empty}</td>
       <td class="number">${figures?.failed ?? empty}</td>

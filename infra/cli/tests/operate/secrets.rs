@@ -1,8 +1,8 @@
 //! Secrets that customers and strangers send to a shop, looked for in all that it writes and tells operators.
 
-use crate::shop::{Ended, Shop, read_answer};
+use crate::shop::{Ended, Shop, read_answer, until};
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, process::Stdio};
 
 /// What each secret has in it, whatever its case.
 const MARK: &str = "planted";
@@ -58,8 +58,21 @@ fn send(shop: &Shop) -> (Vec<String>, String) {
     (tasks, key)
 }
 
-/// What is told of these tasks, by what tells it.
-fn told(shop: &Shop, tasks: &[String]) -> BTreeMap<String, String> {
+/// Compensates the failed task by a bulk action, so that `watch` comes to its end. Returns the id of the action.
+fn compensate(shop: Shop, task: &str) -> (Shop, String) {
+    let all = ["compensate", "--error-code", "PAYMENT_DECLINED", "--reason", "why", "--yes"];
+    let following = shop.command(&all).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    until("it is started", || !shop.operate(&["bulk"]).stdout.is_empty());
+    // The next process carries it on at once.
+    let shop = shop.restart();
+    assert_eq!(following.wait_with_output().unwrap().status.code(), Some(3), "the shop is gone");
+    let bulk = shop.operate(&["bulk"]).expect(0).stdout.split(' ').next().unwrap().to_owned();
+    until("it is over", || shop.operate(&["results", &bulk]).expect(0).stdout.contains(task));
+    (shop, bulk)
+}
+
+/// What is told of these tasks and of this bulk action, by what tells it.
+fn told(shop: &Shop, tasks: &[String], bulk: &str) -> BTreeMap<String, String> {
     let mut told = BTreeMap::new();
     let mut add = |what: String, Ended { code, stdout, stderr }: Ended| {
         assert_eq!(code, Some(0), "{what}: {stderr}");
@@ -88,6 +101,10 @@ fn told(shop: &Shop, tasks: &[String]) -> BTreeMap<String, String> {
     }
     let card = r#"{"payment_info": {"token": "test_success_planted12"}}"#;
     add("replay process_payment".to_owned(), shop.replay(&tasks[1], &["process_payment", "--patch", card]));
+    for what in [&["bulk"][..], &["bulk", bulk], &["results", bulk], &["watch", &tasks[0]], &["watch", &tasks[1]]] {
+        add(what.join(" "), shop.operate(what));
+        add(format!("{} --json", what.join(" ")), shop.operate(&[what, &["--json"]].concat()));
+    }
     let token = fs::read_to_string(shop.data.path().join("operator-token")).unwrap();
     let headers = format!("Host: localhost\r\nAuthorization: Bearer {}\r\nX-Operator: ann\r\n", token.trim());
     for path in ["/metrics", "/health/status", "/workflows", &format!("/tasks/{}/events?wait=0", tasks[0])] {
@@ -105,9 +122,10 @@ fn told(shop: &Shop, tasks: &[String]) -> BTreeMap<String, String> {
 #[test]
 fn secrets_of_requests_are_in_no_log_and_in_nothing_that_operators_are_told() {
     for format in ["json", "text"] {
-        let mut shop = Shop::start_with_log(format);
+        let shop = Shop::start_with_log(format);
         let (tasks, key) = send(&shop);
-        let mut told = told(&shop, &tasks);
+        let (mut shop, bulk) = compensate(shop, &tasks[1]);
+        let mut told = told(&shop, &tasks, &bulk);
         shop.stop();
         let log = fs::read_to_string(shop.data.path().join("stderr")).unwrap();
         assert!(tasks.iter().all(|task| log.contains(task)) && log.contains("attempt ended"), "{log}");

@@ -75,6 +75,8 @@ pub(crate) fn run(command: &mut Command) -> Ended {
 /// A running shop. It is killed at the end.
 pub(crate) struct Shop {
     pub(crate) data: TempDir,
+    /// The form of its log, if it has one.
+    log: Option<&'static str>,
     process: Child,
     /// It is kept open, so that the program can print.
     _output: BufReader<ChildStdout>,
@@ -83,25 +85,24 @@ pub(crate) struct Shop {
 
 impl Shop {
     pub(crate) fn start() -> Self {
-        Self::start_in(TempDir::new().unwrap())
+        Self::start_in(TempDir::new().unwrap(), None)
     }
 
     /// What it logs to stderr, in this form, is the file `stderr` in its folder. Anything in the process can tell all.
-    pub(crate) fn start_with_log(form: &str) -> Self {
-        let data = TempDir::new().unwrap();
-        let log = fs::File::create(data.path().join("stderr")).unwrap();
-        Self::start_by(data, |serve| serve.args(["--log", form]).env("RUST_LOG", "trace").stderr(log))
+    pub(crate) fn start_with_log(form: &'static str) -> Self {
+        Self::start_in(TempDir::new().unwrap(), Some(form))
     }
 
-    fn start_in(data: TempDir) -> Self {
-        Self::start_by(data, |serve| serve.env_remove("RUST_LOG").stderr(Stdio::null()))
-    }
-
-    fn start_by(data: TempDir, log: impl FnOnce(&mut Command) -> &mut Command) -> Self {
+    fn start_in(data: TempDir, log: Option<&'static str>) -> Self {
         let mut serve = Command::new(program());
         serve.args(["serve", "--port", "0", "--operators-port", "0", "--data"]).arg(data.path());
-        let serve = log(&mut serve).stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut process = serve.spawn().unwrap();
+        if let Some(form) = log {
+            let file = fs::File::options().create(true).append(true).open(data.path().join("stderr")).unwrap();
+            serve.args(["--log", form]).env("RUST_LOG", "trace").stderr(file);
+        } else {
+            serve.env_remove("RUST_LOG").stderr(Stdio::null());
+        }
+        let mut process = serve.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let mut output = BufReader::new(process.stdout.take().unwrap());
         let mut line = String::new();
         output.read_line(&mut line).unwrap();
@@ -111,7 +112,7 @@ impl Shop {
             line.clear();
             assert!(output.read_line(&mut line).unwrap() > 0, "it has ended");
         }
-        Self { data, process, _output: output, customers }
+        Self { data, log, process, _output: output, customers }
     }
 
     /// The address of the operators' API.
@@ -137,7 +138,7 @@ impl Shop {
     pub(crate) fn restart(mut self) -> Self {
         self.kill();
         let data = std::mem::replace(&mut self.data, TempDir::new().unwrap());
-        Self::start_in(data)
+        Self::start_in(data, self.log)
     }
 
     /// Runs the command on this shop.
