@@ -2,7 +2,7 @@
 
 use super::{
     Filter,
-    answers::{Accepted, Graph, ListedTask, Rerun, Resent, Shipped, Task, TaskPage},
+    answers::{Accepted, CostAsSaid, Graph, ListedTask, Rerun, Resent, Shipped, Task, TaskPage},
     api::{Answer, Api, read},
     failure::{Failure, Kind},
     output::{Progress, print, say},
@@ -93,6 +93,14 @@ pub(super) async fn list(
 pub(super) async fn show(api: &Api, task: &str, as_json: bool) -> Result<(), Failure> {
     let (answer, task) = api.get_as::<Task>(&["tasks", task]).await?;
     if as_json { print(answer.text) } else { print(task.to_string().trim_end()) }
+}
+
+pub(super) async fn cost(api: &Api, task: &str, as_json: bool) -> Result<(), Failure> {
+    let (answer, task) = api.get_as::<Task>(&["tasks", task]).await?;
+    let cost = task.cost.ok_or_else(|| {
+        Failure::refused("the shop is of a version before that which says what a task has cost: deploy a newer one")
+    })?;
+    if as_json { print(answer.read::<CostAsSaid>()?.cost) } else { print(cost) }
 }
 
 pub(super) async fn graph(api: &Api, task: &str, mermaid: bool, as_json: bool) -> Result<(), Failure> {

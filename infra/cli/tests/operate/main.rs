@@ -253,6 +253,7 @@ fn order_is_shipped_once_and_its_e_mail_sent_again() {
 #[test_case(&["resolve-step", UNKNOWN, "process_payment", "--result", "1", "--reason", "why"])]
 #[test_case(&["bulk", UNKNOWN])]
 #[test_case(&["results", UNKNOWN])]
+#[test_case(&["cost", "--task", UNKNOWN])]
 #[test_case(&["stop", UNKNOWN, "--reason", "why"])]
 fn what_does_not_exist_ends_with_1(arguments: &[&str]) {
     let shop = Shop::start();
@@ -390,6 +391,10 @@ fn token_that_is_not_the_shops_ends_with_4_and_is_not_printed() {
 #[test_case(&["list", "--url", "ftp"], "'ftp' is no URL")]
 #[test_case(&["logs", "--url", "http://x"], "say --stage STAGE for those of a stack, --data FOLDER")]
 #[test_case(&["demo"], "checkout_local -- demo")]
+#[test_case(&["cost"], "required")]
+#[test_case(&["cost", "workflow.yaml", "--task", UNKNOWN], "cannot be used with")]
+#[test_case(&["cost", "--task", UNKNOWN, "--runs", "5"], "cannot be used with")]
+#[test_case(&["cost", "workflow.yaml", "--stage", "dev"], "cannot be used with")]
 #[test_case(&["logs", "no id", "--stage", "dev"], "is not a task id")]
 fn command_that_makes_no_sense_ends_with_2(arguments: &[&str], why: &str) {
     run(command().args(arguments).args(["--token", "x"].iter().take(if arguments.contains(&"ftp") { 2 } else { 0 })))
@@ -620,6 +625,18 @@ fn logs_of_a_stack_are_printed_by_time_with_the_step_that_they_are_of() {
 }
 
 #[test]
+fn cost_of_a_task_is_that_which_show_prints() {
+    let shop = Shop::start();
+    let task = shop.buy("success");
+    let cost = shop.operate(&["cost", "--task", &task]).expect(0).stdout;
+    assert!(cost.contains(" US dollars on AWS: ") && cost.ends_with(" invocations\n"), "{cost}");
+    shop.operate(&["show", &task]).expect(0).prints(&format!("\ncost       {cost}"));
+    let as_json = shop.operate(&["cost", "--task", &task, "--json"]).expect(0).json();
+    assert_eq!(as_json, shop.operate(&["show", &task, "--json"]).expect(0).json()["cost"]);
+    assert!(as_json["dollars"].is_string() && as_json["write_units"].as_u64() > Some(10), "{as_json}");
+}
+
+#[test]
 fn demo_takes_six_checkouts_through_a_shop_and_says_what_becomes_of_each() {
     let shop = Shop::start();
     let demo = run(command().args(["demo", "--url", &format!("http://{}", shop.customers)])).expect(0);
@@ -635,6 +652,26 @@ fn demo_takes_six_checkouts_through_a_shop_and_says_what_becomes_of_each() {
 #[test_case("fish", "complete -c stepwell")]
 fn completions_are_printed(shell: &str, text: &str) {
     run(command().args(["completions", shell])).expect(0).prints(text).prints("resolve-step");
+}
+
+#[test_case(&["check"])]
+#[test_case(&["render"])]
+#[test_case(&["cost"])]
+fn help_of_what_is_derived_has_the_exit_codes(command_of: &[&str]) {
+    let help = run(command().args(command_of).arg("--help")).expect(0).stdout;
+    let codes: Vec<&str> = help.lines().skip_while(|line| *line != "Exit codes:").skip(1).collect();
+    let codes: Vec<&str> = codes.iter().map(|line| line.trim().split_once(' ').unwrap().0).collect();
+    assert!(codes.starts_with(&["0", "1", "2", "3"]), "{help}");
+}
+
+#[test]
+fn problem_of_the_repository_ends_with_1_and_a_full_output_with_3() {
+    let workflow = "shared/checkout/src/checkout.yaml";
+    let cost = |file| [&["cost", file][..], &["--root"]].concat();
+    run(command().args(cost(workflow)).arg(repository()).current_dir(repository()).stdout(full())).expect(3);
+    run(command().args(cost("no_such.yaml")).arg(repository())).expect(1).says("no_such.yaml");
+    run(command().args(["check", "--root", "/"])).expect(1);
+    run(command().args(["render", "--check", "--root", "/"])).expect(1);
 }
 
 #[test]
