@@ -20,7 +20,7 @@ use shop::{Scripted, Shop, command, repository, run, until};
 use std::{
     collections::BTreeSet,
     fs,
-    io::{self, BufRead, BufReader},
+    io::{self, BufRead, BufReader, Read},
     process::{Command, Stdio},
 };
 use test_case::test_case;
@@ -279,6 +279,37 @@ fn watch_prints_what_happens_to_a_task_once_until_it_has_ended() {
     assert_eq!(seen.last().unwrap(), &format!("{task} is cancelled"));
     let last: Value = serde_json::from_str(shop.operate(&["watch", &task, "--json"]).expect(0).stdout.trim()).unwrap();
     assert_eq!(last["status"], "cancelled", "one line, because it has ended");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn watch_is_redrawn_on_a_terminal_until_the_task_has_ended() {
+    let shop = Shop::start();
+    let task = shop.buy_later();
+    // `script` of util-linux runs a command on a terminal of its own, and prints what that shows.
+    let watch = shop.command(&["watch", &task]);
+    let words = [watch.get_program()].into_iter().chain(watch.get_args());
+    let words: Vec<String> = words.map(|word| format!("'{}'", word.to_str().unwrap())).collect();
+    let mut script = Command::new("script");
+    script.args(["--quiet", "--return", "--command", &words.join(" "), "/dev/null"]).env("TERM", "xterm");
+    let mut script = script.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut shown = BufReader::new(script.stdout.take().unwrap());
+    let mut text = Vec::new();
+    while !String::from_utf8_lossy(&text).contains("retrying  until") {
+        assert!(shown.read_until(b'\n', &mut text).unwrap() > 0, "it ends too early: {text:?}");
+    }
+    shop.operate(&["cancel", &task, "--reason", "why"]).expect(0);
+    shown.read_to_end(&mut text).unwrap();
+    assert_eq!(script.wait().unwrap().code(), Some(0));
+    let text = String::from_utf8(text).unwrap();
+    // Each begins at the upper left corner, and clears what is below.
+    let screens: Vec<&str> = text.split("\u{1b}[H\u{1b}[J").collect();
+    let [nothing, first, .., last] = screens.as_slice() else { panic!("{text:?}") };
+    assert_eq!(*nothing, "");
+    assert!(first.contains("status     in_progress\r\n"), "{first:?}");
+    assert!(last.starts_with(&format!("task       {task}\r\n")), "{last:?}");
+    assert!(last.contains("status     cancelled"), "{last:?}");
+    assert!(screens.iter().all(|screen| screen.lines().count() < 24), "no more than fits: {screens:?}");
 }
 
 #[test]
