@@ -705,6 +705,19 @@ fn problem_of_the_repository_ends_with_1_and_a_full_output_with_3() {
     run(command().args(["render", "--check", "--root", "/"])).expect(1);
 }
 
+/// What every Linux with glibc has. `libgcc_s` and `libm` are part of what Rust links each program to there, and the loader loads them all.
+#[cfg(target_os = "linux")]
+#[test]
+fn program_needs_no_library_but_that_of_c() {
+    let mut readelf = Command::new("readelf");
+    let found = run(readelf.arg("--dynamic").arg(env!("CARGO_BIN_EXE_stepwell"))).expect(0).stdout;
+    let needed = found.lines().filter(|line| line.contains("(NEEDED)"));
+    let needed: Vec<&str> = needed.filter_map(|line| line.split_once('[')?.1.split(".so").next()).collect();
+    assert!(needed.contains(&"libc"), "{found}");
+    let is_of_c = |library: &&str| ["libc", "libm", "libgcc_s"].contains(library) || library.starts_with("ld-linux-");
+    assert!(needed.iter().all(is_of_c), "{needed:?}");
+}
+
 #[test]
 fn readme_has_the_exit_codes_of_the_help() {
     let help = run(command().args(["list", "--help"])).expect(0).stdout;
