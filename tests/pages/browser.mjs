@@ -4,6 +4,7 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
@@ -41,8 +42,10 @@ export async function startShop(...options) {
   });
   const shop = {
     data,
-    stop() {
+    // It writes its log to the end.
+    async stop() {
       program.kill("SIGTERM");
+      if (program.exitCode === null && program.signalCode === null) await once(program, "exit");
       rmSync(data, { recursive: true, force: true });
     },
   };

@@ -125,7 +125,7 @@ before(async () => {
 
 after(async () => {
   await browser?.close();
-  shop?.stop();
+  await shop?.stop();
 });
 
 // ---- The tests, one after the other on one shop ------------------------------------------------------------------------

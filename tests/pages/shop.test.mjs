@@ -15,7 +15,7 @@ before(async () => {
 
 after(async () => {
   await browser?.close();
-  shop?.stop();
+  await shop?.stop();
 });
 
 // ---- What customers do -------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ use checkout::{
     reconciliation::{MIN_AGE, Reconciliation},
     testing::MemoryShop,
 };
+use mock_collector::{MockServer, Protocol};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,14 +31,15 @@ use stepwell::{
         timer_feeder::TimerFeeder,
         watchdog::{RunBudget, Watchdog},
     },
-    testing::{Harness, Memory, VirtualClock},
+    testing::{Harness, Memory, Meter, VirtualClock},
 };
 use stepwell_cli::template::Template;
 use stepwell_simulation::{
     graph::{Graph, WORKFLOW},
     steps::{Script, name},
 };
-use telemetry::{METRICS, log_lines};
+use telemetry::{METRICS, Traces, log_lines};
+use tokio::runtime::Builder;
 use tracing_subscriber::layer::SubscriberExt;
 
 /// The captured log, in the format of the functions.
@@ -58,17 +60,19 @@ impl io::Write for Log {
 impl Log {
     /// Captures the log of this thread while the guard lives.
     fn new() -> (Self, tracing::subscriber::DefaultGuard) {
-        Self::in_namespace(Some("stepwell-dev".to_owned()))
+        Self::of_host(Some("stepwell-dev".to_owned()), None)
     }
 
-    fn in_namespace(namespace: Option<String>) -> (Self, tracing::subscriber::DefaultGuard) {
+    /// That of a host which makes metrics in this namespace, and spans.
+    fn of_host(namespace: Option<String>, traces: Option<Traces>) -> (Self, tracing::subscriber::DefaultGuard) {
         // While a process has one subscriber only, `tracing` asks the thread that comes to a line first whether the line is wanted, and
         // keeps the answer. So each thread has one.
         let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
         let log = Self::default();
         let writer = log.clone();
         let lines = log_lines(move || writer.clone(), namespace);
-        (log, tracing::subscriber::set_default(tracing_subscriber::registry().with(lines)))
+        let host = tracing_subscriber::registry().with(lines).with(traces.map(telemetry::spans));
+        (log, tracing::subscriber::set_default(host))
     }
 
     /// The lines so far, which are forgotten.
@@ -507,23 +511,37 @@ fn dashboard_shows_every_alarm_every_step_and_only_metrics_that_are_made() {
     assert!(own > 20, "{own}");
 }
 
-/// What telemetry costs a checkout: its bytes of log, and the series that CloudWatch has to be paid for each month in which they are written. Run it
-/// with `--nocapture` to see them.
-#[tokio::test(start_paused = true)]
-async fn telemetry_of_a_checkout_is_bounded() {
-    let (mut sizes, mut steps) = (Vec::new(), 0);
-    for namespace in [None, Some("stepwell-dev".to_owned())] {
-        let (log, _guard) = Log::in_namespace(namespace);
-        let harness = crate::checkout::harness(&MemoryShop::selling(crate::checkout::products()));
-        let task = harness.start(&crate::checkout::request("success")).await.unwrap();
-        let end = harness.run(task).await.unwrap();
+/// What telemetry costs a checkout: its bytes of log, its write units, its spans, and the series that CloudWatch has to be paid for each month in which
+/// they are written. Run it with `--nocapture` to see them.
+#[test]
+fn telemetry_of_a_checkout_is_bounded() {
+    let virtual_time = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let world = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let receiver = MockServer::builder().protocol(Protocol::HttpBinary).host([127, 0, 0, 1].into()).port(0);
+    let receiver = world.block_on(receiver.start()).unwrap();
+    let traces = Traces::to(&format!("http://{}/v1/traces", receiver.addr()), "checkout").unwrap();
+    let (mut costs, mut steps) = (Vec::new(), 0);
+    for (what, namespace, kept) in [("off", None, None), ("on", Some("stepwell-dev".to_owned()), Some(traces.clone()))]
+    {
+        let (log, _guard) = Log::of_host(namespace, kept);
+        let meter = Meter::default();
+        let shop = MemoryShop::selling(crate::checkout::products());
+        let harness = crate::checkout::harness(&shop).metered_by(&meter);
+        let end = virtual_time.block_on(async {
+            let task = harness.start(&crate::checkout::request("success")).await.unwrap();
+            harness.run(task).await.unwrap()
+        });
         assert_eq!(end.task.state, TaskState::Completed);
         steps = end.steps.len();
         let lines = log.take();
         let mut metrics = Metrics::default();
         metrics.read(&lines, 0);
-        println!("{} lines, {} bytes, {} series", lines.lines().count(), lines.len(), metrics.keys().count());
-        sizes.push((lines.lines().count(), lines.len(), metrics.keys().count()));
+        let (count, bytes, series) = (lines.lines().count(), lines.len(), metrics.keys().count());
+        world.block_on(traces.export_last());
+        let spans = world.block_on(receiver.with_collector(|collector| collector.spans().len()));
+        let units = meter.so_far().units.writes();
+        println!("{what}: {units} write units, {count} lines, {bytes} bytes, {series} series, {spans} spans");
+        costs.push((units, count, bytes, series, spans));
     }
     let all: usize = METRICS
         .iter()
@@ -534,9 +552,12 @@ async fn telemetry_of_a_checkout_is_bounded() {
         })
         .sum();
     println!("all that a stack can have: {all} series");
-    let [(lines, without, none), (same, with, series)] = sizes[..] else { panic!("{sizes:?}") };
-    assert_eq!((lines, none, series), (same, 0, 3 + 2 * steps), "each step has two, and the workflow three");
-    // A start, an attempt of each step and an end: no line is for metrics alone.
-    assert!(lines == 2 + steps && with < without + lines * 350, "{sizes:?}");
+    let [off, on] = costs[..] else { panic!("{costs:?}") };
+    let ((units, lines, without, no_series, no_spans), (same_units, same_lines, with, series, spans)) = (off, on);
+    assert_eq!((no_series, series), (0, 3 + 2 * steps), "each step has two, and the workflow three");
+    assert_eq!((no_spans, spans), (0, 1 + steps), "the start, and an attempt of each step");
+    assert_eq!((units, lines), (same_units, same_lines), "nothing is written for telemetry alone");
+    // A start, an attempt of each step and an end.
+    assert!(lines == 2 + steps && with < without + lines * 350, "{costs:?}");
     assert!(all <= 70, "{all}");
 }

@@ -2,6 +2,13 @@
 
 use std::{fmt, path::PathBuf};
 
+/// The exit codes of a command that looks for problems, for its help.
+pub const EXIT_CODES: &str = "Exit codes:
+  0    done, and nothing is wrong
+  1    something is wrong or stale, or cannot be read or written: all of it is said, with what to do
+  2    an option that does not exist, or is wrong or missing
+  3    the output cannot be written";
+
 /// One problem.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {

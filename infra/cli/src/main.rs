@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
 };
-use stepwell_cli::{Findings, Project, check, cost, dev, new_step, operate, project, render, sizes};
+use stepwell_cli::{Findings, Project, check, cost, dev, findings, new_step, operate, project, render, sizes};
 
 /// Operates the tasks of a shop; derives what is deployed from the workflows, and checks what has to fit together.
 #[derive(Debug, Parser)]
@@ -23,8 +23,10 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Check that the workflows and everything derived from them are consistent
+    #[command(after_long_help = findings::EXIT_CODES)]
     Check,
     /// Render infra/template.yaml and infra/functions.txt
+    #[command(after_long_help = findings::EXIT_CODES)]
     Render {
         /// Write nothing; fail with the first difference if a file is stale
         #[arg(long)]
@@ -39,11 +41,12 @@ enum Command {
         #[arg(long, requires = "rights", default_value = "local")]
         stage: String,
     },
-    /// Print what a million runs of a workflow cost on AWS, by service and by the functions' memory
+    /// Print what a million runs of a workflow cost on AWS, by service and by the functions' memory; or what one task of a shop has cost
     ///
     /// The engine runs the workflow once in memory, without failures, and its calls are counted. The output states all assumptions. What
-    /// the handlers themselves call is not in it.
-    Cost(cost::CostOptions),
+    /// the handlers themselves call is not in it. Of a task with --task it is what the shop has on record, at the prices of AWS wherever it runs.
+    #[command(after_long_help = cost::EXIT_CODES)]
+    Cost(Box<cost::CostOptions>),
     /// Run the shop on this machine, and rebuild and replace it after each change of a source
     ///
     /// A change that does not compile leaves the running program as it is, and the compiler says why. Otherwise the program is stopped, as
@@ -83,12 +86,17 @@ Example: a step that checks for fraud before the card is charged
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let root = arguments.root.as_deref();
     let done = match &arguments.command {
-        Command::Operate(command) => return ended(operate::run(arguments.root.as_deref(), command)),
+        Command::Operate(command) => return ended(operate::run(root, command)),
+        Command::Cost(options) => match &options.task {
+            Some(task) => return ended(operate::cost(root, task, &options.target, options.json)),
+            None => run(root, &arguments.command),
+        },
         Command::Completions { shell } => {
             return ended(completions(*shell));
         }
-        command => run(arguments.root.as_deref(), command),
+        command => run(root, command),
     };
     match done {
         Ok(code) => code,
@@ -133,7 +141,11 @@ fn run(root: Option<&Path>, command: &Command) -> Result<ExitCode, Findings> {
             Findings::none_of(render::stale(&project.root, &files))?;
             String::new()
         }
-        Command::Cost(options) => cost::run(&project, options)?,
+        Command::Cost(options) => match &options.file {
+            Some(file) => cost::run(&project, file, options)?,
+            // Of a task, which `main` has done.
+            None => String::new(),
+        },
         Command::New(New::Step(wanted)) => new_step::run(&project, wanted)?,
         Command::Render { .. } => {
             let (files, _) = render::render(&project)?;

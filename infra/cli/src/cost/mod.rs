@@ -7,6 +7,7 @@ mod count;
 
 use crate::{
     findings::{Finding, Findings},
+    operate::Target,
     project::Project,
     results,
     settings::DEFAULT_MEMORY_MB,
@@ -42,12 +43,37 @@ pub const CPU_MS: u32 = 2;
 /// See [`CALL_MS`].
 pub const LOG_BYTES: u32 = 1_000;
 
+/// The exit codes, for the help.
+pub const EXIT_CODES: &str = "Exit codes:
+  0    done
+  1    the workflow cannot be read, or does not run; or there is no such task
+  2    an option that does not exist, or is wrong or missing
+  3    no answer: nothing runs there, or it is out of order; or the output cannot be written
+  4    not let in: credentials or a token are missing, or are not accepted
+  130  interrupted";
+
 /// Options of `stepwell cost`.
 #[derive(Args, Clone, Debug)]
+#[allow(missing_docs, reason = "a field without a text for the help is a group of options")]
 pub struct CostOptions {
     /// The workflow file, from the current folder
-    #[arg(value_name = "WORKFLOW")]
-    pub file: PathBuf,
+    #[arg(value_name = "WORKFLOW", required_unless_present = "task", conflicts_with = "Target")]
+    pub file: Option<PathBuf>,
+    /// Print instead what this task of a shop has cost so far, as `show` does
+    #[arg(long, value_name = "TASK", conflicts_with_all = ["file", "Assumed"])]
+    pub task: Option<String>,
+    #[command(flatten)]
+    pub assumed: Assumed,
+    /// Print JSON; amounts are texts, in US dollars
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// What is stated of the runs of a workflow.
+#[derive(Args, Clone, Debug)]
+pub struct Assumed {
     /// The number of runs
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub runs: u32,
@@ -66,9 +92,6 @@ pub struct CostOptions {
     /// The bytes that an invocation logs, Lambda's own lines included
     #[arg(long, value_name = "BYTES", default_value_t = LOG_BYTES)]
     pub log_bytes: u32,
-    /// Print JSON; amounts are texts, in US dollars
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// One row of the table: an amount in US dollars for each of [`MEMORY_MB`].
@@ -117,13 +140,13 @@ pub struct Cost {
 ///
 /// # Errors
 /// The workflow file cannot be read, or its run does not complete.
-pub fn cost(project: &Project, options: &CostOptions) -> Result<Cost, Findings> {
-    let workflow = count::workflow(&options.file)?;
-    let read_besides = read_besides(project, &options.file);
+pub fn cost(project: &Project, file: &Path, assumed: &Assumed) -> Result<Cost, Findings> {
+    let workflow = count::workflow(file)?;
+    let read_besides = read_besides(project, file);
     let name = workflow.id().name.clone();
-    let bytes = usize::try_from(options.context_bytes).unwrap_or(usize::MAX);
+    let bytes = usize::try_from(assumed.context_bytes).unwrap_or(usize::MAX);
     let count = count::count(workflow, bytes, read_besides).map_err(|error| {
-        Finding::new(&options.file, format!("does not run in memory: {error}"), "Run `cargo stepwell check`")
+        Finding::new(file, format!("does not run in memory: {error}"), "Run `cargo stepwell check`")
     })?;
     let prices = Prices::read().map_err(|error| {
         Finding::new(
@@ -132,7 +155,7 @@ pub fn cost(project: &Project, options: &CostOptions) -> Result<Cost, Findings> 
             "Write each price as a decimal in quotes",
         )
     })?;
-    Ok(Pricing { prices: &prices, count: &count, options }.cost(name))
+    Ok(Pricing { prices: &prices, count: &count, assumed }.cost(name))
 }
 
 /// The results that steps read of steps that they do not depend on directly, if the workflow is one of the project's.
@@ -157,19 +180,19 @@ fn read_besides(project: &Project, file: &Path) -> usize {
 struct Pricing<'a> {
     prices: &'a Prices,
     count: &'a Count,
-    options: &'a CostOptions,
+    assumed: &'a Assumed,
 }
 
 impl Pricing<'_> {
     fn runs(&self) -> Decimal {
-        self.options.runs.into()
+        self.assumed.runs.into()
     }
 
     /// The GB-seconds of one invocation. Lambda rounds up to a millisecond.
     fn gb_seconds(&self, memory_mb: u32, calls: u32, handler_ms: u32) -> Decimal {
-        let options = self.options;
-        let cpu = Decimal::from(options.cpu_ms) * Decimal::from(MB_OF_A_CORE) / Decimal::from(memory_mb);
-        let waits = Decimal::from(calls) * Decimal::from(options.call_ms) + Decimal::from(handler_ms);
+        let assumed = self.assumed;
+        let cpu = Decimal::from(assumed.cpu_ms) * Decimal::from(MB_OF_A_CORE) / Decimal::from(memory_mb);
+        let waits = Decimal::from(calls) * Decimal::from(assumed.call_ms) + Decimal::from(handler_ms);
         (waits + cpu).ceil() * Decimal::from(memory_mb) / Decimal::from(1_024 * 1_000)
     }
 
@@ -184,7 +207,7 @@ impl Pricing<'_> {
     }
 
     fn logs(&self, invocations: usize) -> (String, [Decimal; 4]) {
-        let bytes = Decimal::from(invocations) * Decimal::from(self.options.log_bytes) * self.runs();
+        let bytes = Decimal::from(invocations) * Decimal::from(self.assumed.log_bytes) * self.runs();
         let dollars = bytes / Decimal::from(1_000_000_000) * self.prices.each.log_gb;
         Self::row(format!("CloudWatch: logs of {invocations} invocations"), |_| dollars)
     }
@@ -195,7 +218,7 @@ impl Pricing<'_> {
         let writes = run.units.writes();
         let reads = Decimal::from(run.units.half_reads) / Decimal::from(2);
         let sqs = run.sqs_requests + 2 * deliveries;
-        let handler_ms = self.options.handler_ms;
+        let handler_ms = self.assumed.handler_ms;
         let lambda = |memory_mb| {
             let steps = run.deliveries.iter().map(|d| self.gb_seconds(memory_mb, d.calls_in_sequence, handler_ms));
             let all = steps.sum::<Decimal>() + self.gb_seconds(memory_mb, self.count.start_calls, 0);
@@ -215,7 +238,7 @@ impl Pricing<'_> {
     fn step_functions(&self) -> Vec<(String, [Decimal; 4])> {
         let (steps, transitions, price) = (self.count.steps, self.count.transitions, &self.prices.per_million);
         let lambda = |memory_mb| {
-            let gb_seconds = Decimal::from(steps) * self.gb_seconds(memory_mb, 0, self.options.handler_ms);
+            let gb_seconds = Decimal::from(steps) * self.gb_seconds(memory_mb, 0, self.assumed.handler_ms);
             gb_seconds * self.runs() * self.prices.each.lambda_gb_second
         };
         vec![
@@ -247,7 +270,7 @@ impl Pricing<'_> {
         let cheapest_mb = cheapest.map_or(DEFAULT_MEMORY_MB, |(memory_mb, _)| memory_mb);
         Cost {
             workflow,
-            runs: self.options.runs,
+            runs: self.assumed.runs,
             region: self.prices.region.clone(),
             prices_as_of: self.prices.as_of.clone(),
             memory_mb: MEMORY_MB,
@@ -264,7 +287,7 @@ impl Pricing<'_> {
     }
 
     fn assumptions(&self) -> Vec<String> {
-        let CostOptions { call_ms, handler_ms, cpu_ms, context_bytes, log_bytes, .. } = self.options;
+        let Assumed { call_ms, handler_ms, cpu_ms, context_bytes, log_bytes, .. } = self.assumed;
         vec![
             format!(
                 "Prices: list prices of {} as of {}, arm64, without the free tier",
@@ -310,11 +333,11 @@ fn rounded((what, dollars): &(String, [Decimal; 4])) -> Row {
 ///
 /// # Errors
 /// As [`cost`].
-pub fn run(project: &Project, options: &CostOptions) -> Result<String, Findings> {
-    let cost = cost(project, options)?;
+pub fn run(project: &Project, file: &Path, options: &CostOptions) -> Result<String, Findings> {
+    let cost = cost(project, file, &options.assumed)?;
     if options.json {
         let text = serde_json::to_string_pretty(&cost)
-            .map_err(|error| Finding::new(&options.file, error.to_string(), "Tell the maintainers"))?;
+            .map_err(|error| Finding::new(file, error.to_string(), "Tell the maintainers"))?;
         return Ok(text + "\n");
     }
     Ok(table(&cost))

@@ -71,6 +71,12 @@ pub(super) struct Cost {
     pub(super) dollars: String,
 }
 
+/// What a task has cost, in the API's words.
+#[derive(Deserialize)]
+pub(super) struct CostAsSaid {
+    pub(super) cost: Box<RawValue>,
+}
+
 /// What a task was, or is to be, rerun as.
 #[derive(Deserialize)]
 pub(super) struct RerunAs {

@@ -428,12 +428,24 @@ impl Filter {
 /// # Errors
 /// It was not done. With `--json` the API's answer to it, if there is one, is printed.
 pub fn run(root: Option<&Path>, command: &Command) -> Result<(), Failure> {
+    block_on(perform(root, command), command.prints_json())
+}
+
+/// Prints what a task has cost.
+///
+/// # Errors
+/// As [`run`].
+pub fn cost(root: Option<&Path>, task: &str, target: &Target, as_json: bool) -> Result<(), Failure> {
+    block_on(async { tasks::cost(&target.api(root).await?, task, as_json).await }, as_json)
+}
+
+fn block_on(work: impl Future<Output = Result<(), Failure>>, prints_json: bool) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::refused(format!("the command cannot run: {error}")))?;
-    let done = runtime.block_on(perform(root, command));
+    let done = runtime.block_on(work);
     if let Err(failure) = &done
         && let Some(answer) = &failure.answer
-        && command.prints_json()
+        && prints_json
     {
         // It stays refused, whether or not somebody reads the answer.
         if let Err(Failure { message: unprinted, .. }) = output::print(answer)

@@ -66,12 +66,8 @@ impl Display for Task {
             )?;
         }
         self.paused.iter().try_for_each(|paused| writeln!(f, "waits      for {paused}"))?;
-        if let Some(Cost { write_units, read_units, sqs_requests, invocations, dollars }) = &self.cost {
-            writeln!(
-                f,
-                "cost       {dollars} US dollars on AWS: {write_units} write units, {read_units} read units, {sqs_requests} SQS requests, \
-                 {invocations} invocations"
-            )?;
+        if let Some(cost) = &self.cost {
+            writeln!(f, "cost       {cost}")?;
         }
         for warning in &self.warnings {
             let (step, code, message) = (&warning.step, &warning.code, &warning.message);
@@ -93,6 +89,17 @@ impl Display for Task {
             writeln!(f, "  {}  {}{step}  by {}: {}", action.at, action.what, action.who, action.why)?;
         }
         Ok(())
+    }
+}
+
+impl Display for Cost {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { write_units, read_units, sqs_requests, invocations, dollars } = self;
+        write!(
+            f,
+            "{dollars} US dollars on AWS: {write_units} write units, {read_units} read units, {sqs_requests} SQS requests, {invocations} \
+             invocations"
+        )
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     Filter,
-    answers::{Accepted, Copied, Graph, ListedTask, Rerun, Resent, Shipped, Task, TaskPage, Workflows},
+    answers::{Accepted, Copied, CostAsSaid, Graph, ListedTask, Rerun, Resent, Shipped, Task, TaskPage, Workflows},
     api::{Answer, Api, read},
     failure::{Failure, Kind},
     output::{Progress, print, say},
@@ -129,6 +129,14 @@ pub(super) async fn show(api: &Api, task: &str, as_json: bool) -> Result<(), Fai
     );
     let (answer, task) = shown.map_err(|failure| if is_id { failure } else { failure.or_if_not_found(&by_key) })?;
     if as_json { print(answer.text) } else { print(task.to_string().trim_end()) }
+}
+
+pub(super) async fn cost(api: &Api, task: &str, as_json: bool) -> Result<(), Failure> {
+    let (answer, task) = api.get_as::<Task>(&["tasks", task]).await?;
+    let cost = task.cost.ok_or_else(|| {
+        Failure::refused("the shop is of a version before that which says what a task has cost: deploy a newer one")
+    })?;
+    if as_json { print(answer.read::<CostAsSaid>()?.cost) } else { print(cost) }
 }
 
 pub(super) async fn graph(api: &Api, task: &str, mermaid: bool, as_json: bool) -> Result<(), Failure> {

@@ -20,7 +20,7 @@ use shop::{Scripted, Shop, command, repository, run, until};
 use std::{
     collections::BTreeSet,
     fs,
-    io::{self, BufRead, BufReader},
+    io::{self, BufRead, BufReader, Read},
     process::{Command, Stdio},
 };
 use test_case::test_case;
@@ -264,6 +264,7 @@ fn order_is_shipped_once_and_its_e_mail_sent_again() {
 #[test_case(&["resolve-step", UNKNOWN, "process_payment", "--result", "1", "--reason", "why"])]
 #[test_case(&["bulk", UNKNOWN])]
 #[test_case(&["results", UNKNOWN])]
+#[test_case(&["cost", "--task", UNKNOWN])]
 #[test_case(&["stop", UNKNOWN, "--reason", "why"])]
 fn what_does_not_exist_ends_with_1(arguments: &[&str]) {
     let shop = Shop::start();
@@ -289,6 +290,37 @@ fn watch_prints_what_happens_to_a_task_once_until_it_has_ended() {
     assert_eq!(seen.last().unwrap(), &format!("{task} is cancelled"));
     let last: Value = serde_json::from_str(shop.operate(&["watch", &task, "--json"]).expect(0).stdout.trim()).unwrap();
     assert_eq!(last["status"], "cancelled", "one line, because it has ended");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn watch_is_redrawn_on_a_terminal_until_the_task_has_ended() {
+    let shop = Shop::start();
+    let task = shop.buy_later();
+    // `script` of util-linux runs a command on a terminal of its own, and prints what that shows.
+    let watch = shop.command(&["watch", &task]);
+    let words = [watch.get_program()].into_iter().chain(watch.get_args());
+    let words: Vec<String> = words.map(|word| format!("'{}'", word.to_str().unwrap())).collect();
+    let mut script = Command::new("script");
+    script.args(["--quiet", "--return", "--command", &words.join(" "), "/dev/null"]).env("TERM", "xterm");
+    let mut script = script.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut shown = BufReader::new(script.stdout.take().unwrap());
+    let mut text = Vec::new();
+    while !String::from_utf8_lossy(&text).contains("retrying  until") {
+        assert!(shown.read_until(b'\n', &mut text).unwrap() > 0, "it ends too early: {text:?}");
+    }
+    shop.operate(&["cancel", &task, "--reason", "why"]).expect(0);
+    shown.read_to_end(&mut text).unwrap();
+    assert_eq!(script.wait().unwrap().code(), Some(0));
+    let text = String::from_utf8(text).unwrap();
+    // Each begins at the upper left corner, and clears what is below.
+    let screens: Vec<&str> = text.split("\u{1b}[H\u{1b}[J").collect();
+    let [nothing, first, .., last] = screens.as_slice() else { panic!("{text:?}") };
+    assert_eq!(*nothing, "");
+    assert!(first.contains("status     in_progress\r\n"), "{first:?}");
+    assert!(last.starts_with(&format!("task       {task}\r\n")), "{last:?}");
+    assert!(last.contains("status     cancelled"), "{last:?}");
+    assert!(screens.iter().all(|screen| screen.lines().count() < 24), "no more than fits: {screens:?}");
 }
 
 #[test]
@@ -410,6 +442,10 @@ fn token_that_is_not_the_shops_ends_with_4_and_is_not_printed() {
 #[test_case(&["list", "--url", "ftp"], "'ftp' is no URL")]
 #[test_case(&["logs", "--url", "http://x"], "say --stage STAGE for those of a stack, --data FOLDER")]
 #[test_case(&["demo"], "checkout_local -- demo")]
+#[test_case(&["cost"], "required")]
+#[test_case(&["cost", "workflow.yaml", "--task", UNKNOWN], "cannot be used with")]
+#[test_case(&["cost", "--task", UNKNOWN, "--runs", "5"], "cannot be used with")]
+#[test_case(&["cost", "workflow.yaml", "--stage", "dev"], "cannot be used with")]
 #[test_case(&["logs", "no id", "--stage", "dev"], "is not a task id")]
 fn command_that_makes_no_sense_ends_with_2(arguments: &[&str], why: &str) {
     run(command().args(arguments).args(["--token", "x"].iter().take(if arguments.contains(&"ftp") { 2 } else { 0 })))
@@ -640,6 +676,18 @@ fn logs_of_a_stack_are_printed_by_time_with_the_step_that_they_are_of() {
 }
 
 #[test]
+fn cost_of_a_task_is_that_which_show_prints() {
+    let shop = Shop::start();
+    let task = shop.buy("success");
+    let cost = shop.operate(&["cost", "--task", &task]).expect(0).stdout;
+    assert!(cost.contains(" US dollars on AWS: ") && cost.ends_with(" invocations\n"), "{cost}");
+    shop.operate(&["show", &task]).expect(0).prints(&format!("\ncost       {cost}"));
+    let as_json = shop.operate(&["cost", "--task", &task, "--json"]).expect(0).json();
+    assert_eq!(as_json, shop.operate(&["show", &task, "--json"]).expect(0).json()["cost"]);
+    assert!(as_json["dollars"].is_string() && as_json["write_units"].as_u64() > Some(10), "{as_json}");
+}
+
+#[test]
 fn demo_takes_six_checkouts_through_a_shop_and_says_what_becomes_of_each() {
     let shop = Shop::start();
     let demo = run(command().args(["demo", "--url", &format!("http://{}", shop.customers)])).expect(0);
@@ -655,6 +703,39 @@ fn demo_takes_six_checkouts_through_a_shop_and_says_what_becomes_of_each() {
 #[test_case("fish", "complete -c stepwell")]
 fn completions_are_printed(shell: &str, text: &str) {
     run(command().args(["completions", shell])).expect(0).prints(text).prints("resolve-step");
+}
+
+#[test_case(&["check"])]
+#[test_case(&["render"])]
+#[test_case(&["cost"])]
+fn help_of_what_is_derived_has_the_exit_codes(command_of: &[&str]) {
+    let help = run(command().args(command_of).arg("--help")).expect(0).stdout;
+    let codes: Vec<&str> = help.lines().skip_while(|line| *line != "Exit codes:").skip(1).collect();
+    let codes: Vec<&str> = codes.iter().map(|line| line.trim().split_once(' ').unwrap().0).collect();
+    assert!(codes.starts_with(&["0", "1", "2", "3"]), "{help}");
+}
+
+#[test]
+fn problem_of_the_repository_ends_with_1_and_a_full_output_with_3() {
+    let workflow = "shared/checkout/src/checkout.yaml";
+    let cost = |file| [&["cost", file][..], &["--root"]].concat();
+    run(command().args(cost(workflow)).arg(repository()).current_dir(repository()).stdout(full())).expect(3);
+    run(command().args(cost("no_such.yaml")).arg(repository())).expect(1).says("no_such.yaml");
+    run(command().args(["check", "--root", "/"])).expect(1);
+    run(command().args(["render", "--check", "--root", "/"])).expect(1);
+}
+
+/// What every Linux with glibc has. `libgcc_s` and `libm` are part of what Rust links each program to there, and the loader loads them all.
+#[cfg(target_os = "linux")]
+#[test]
+fn program_needs_no_library_but_that_of_c() {
+    let mut readelf = Command::new("readelf");
+    let found = run(readelf.arg("--dynamic").arg(env!("CARGO_BIN_EXE_stepwell"))).expect(0).stdout;
+    let needed = found.lines().filter(|line| line.contains("(NEEDED)"));
+    let needed: Vec<&str> = needed.filter_map(|line| line.split_once('[')?.1.split(".so").next()).collect();
+    assert!(needed.contains(&"libc"), "{found}");
+    let is_of_c = |library: &&str| ["libc", "libm", "libgcc_s"].contains(library) || library.starts_with("ld-linux-");
+    assert!(needed.iter().all(is_of_c), "{needed:?}");
 }
 
 #[test]

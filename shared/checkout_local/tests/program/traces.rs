@@ -1,7 +1,7 @@
 //! The spans that the program sends, where it is told to.
 
 use crate::{HOST, SUCCESS, Shop, ask, command};
-use mock_collector::{MockServer, Protocol};
+use mock_collector::{MockServer, Protocol, ServerHandle};
 use std::{collections::BTreeMap, process::Stdio};
 use stepwell::core::hex::hex;
 use tempfile::tempdir;
@@ -10,12 +10,17 @@ use tokio::runtime::Builder;
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const SPAN: &str = "00f067aa0ba902b7";
 
+/// A receiver of spans on a free port.
+async fn receiver() -> ServerHandle {
+    let server = MockServer::builder().protocol(Protocol::HttpBinary).host([127, 0, 0, 1].into()).port(0);
+    server.start().await.unwrap()
+}
+
 /// From the API across the queues through every step; what is left at the end is sent, too.
 #[test]
 fn checkout_is_one_trace_under_its_callers() {
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let server = MockServer::builder().protocol(Protocol::HttpBinary).host([127, 0, 0, 1].into()).port(0);
-    let server = runtime.block_on(server.start()).unwrap();
+    let server = runtime.block_on(receiver());
     let folder = tempdir().unwrap();
     let shop = Shop::start_by(
         command(folder.path(), "0")
@@ -43,6 +48,26 @@ fn checkout_is_one_trace_under_its_callers() {
     for (name, (trace, parent, _)) in &spans {
         let above = if name == "start checkout" { SPAN } else { &start.2 };
         assert_eq!((trace.as_str(), parent.as_str()), (TRACE, above), "{name}");
+    }
+}
+
+/// A supervisor may set the receiver for all programs, and another variable for this one.
+#[test]
+fn traces_that_are_off_make_no_span() {
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let server = runtime.block_on(receiver());
+    for (variable, off) in [("OTEL_SDK_DISABLED", "true"), ("OTEL_TRACES_EXPORTER", "none")] {
+        let folder = tempdir().unwrap();
+        let endpoint = format!("http://{}", server.addr());
+        let shop = Shop::start_by(
+            command(folder.path(), "0")
+                .envs([("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), (variable, off)])
+                .stderr(Stdio::null()),
+        );
+        assert_eq!(shop.buy(SUCCESS).1["status"], "completed");
+        assert_eq!(shop.stop(), Some(0));
+        let spans = runtime.block_on(server.with_collector(|collector| collector.spans().len()));
+        assert_eq!(spans, 0, "{variable}={off}");
     }
 }
 
