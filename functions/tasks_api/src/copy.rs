@@ -60,7 +60,9 @@ pub(crate) async fn copy<I: Intake, S: Store, Q: Queue, A: Runtime>(
     let start = engine.prepare_start(workflow, &input, Some(&key)).await.map_err(not_started)?;
     let (start, now) = (start.correlated(correlation_id), engine.now());
     let new = start.task_id();
-    tracing::info!(task_id = %new, copy_of = %id, who = actor.who(), why = actor.why(), "a task is copied");
+    if !start.is_written() {
+        tracing::info!(task_id = %new, copy_of = %id, who = actor.who(), why = actor.why(), "a task is copied");
+    }
     // Before the task is written, so that its steps find it. A request that is repeated later must not bring it back.
     if let Some(secret) = secret.filter(|_| !start.is_written()) {
         intake.keep(new, &secret, now).await?;

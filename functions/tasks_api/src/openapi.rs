@@ -372,6 +372,7 @@ fn copy(document: &mut Document) {
         "input": {"description": "The whole new input, in the place of a patch. The paths of violations lead into it in both cases."},
     });
     let mut body = because(fields, &[]);
+    body["properties"]["reason"]["description"] = json!("Why, for the log.");
     body["not"] = json!({"required": ["patch", "input"]});
     let card =
         json!({"patch": {"payment_info": {"token": "test_success_visa"}}, "reason": "the same once more, by phone"});

@@ -321,8 +321,13 @@ function beginEdited(task, action, form, body, headers, told) {
     perform: async (post) => {
       // The patch goes as it was typed, so that its numbers keep every digit.
       const text = `{"patch":${patch},${JSON.stringify(body).slice(1)}`;
-      const { task_id: id } = await post(`/tasks/${encodeURIComponent(task.task_id)}/${action}`, text, headers);
-      return html`${told} <a href=${taskPath(id)}>Show that one</a>`;
+      const send = () => post(`/tasks/${encodeURIComponent(task.task_id)}/${action}`, text, headers);
+      let { task_id: id, status } = await send();
+      // The same request goes on with what it has begun.
+      if (status === "unconfirmed") ({ task_id: id, status } = await send());
+      return status === "unconfirmed"
+        ? html`nobody knows yet whether it was started. <a href=${taskPath(id)}>Look at that one</a> before you ask again.`
+        : html`${told} <a href=${taskPath(id)}>Show that one</a>`;
     },
   });
   return undefined;

@@ -178,7 +178,9 @@ function AskBulk({ of, filter, close }) {
 function BulkButtons({ filter }) {
   const { session } = useConnection();
   const [open, ask] = useState();
-  const of = "compensated" in filter ? { ...filter, compensated: filter.compensated === "true" } : filter;
+  // How the list is told is nothing that fits.
+  const { order, limit, next, ...of } = filter;
+  if ("compensated" in of) of.compensated = of.compensated === "true";
   if (!session?.may_write || filter.key || Object.keys(of).length === 0) return null;
   return html`
     <div class="buttons" role="group" aria-label="Actions on all that fit">

@@ -192,3 +192,25 @@ async fn every_line_about_a_task_has_its_workflow_and_its_callers_name() {
         }
     }
 }
+
+/// A span's field that is noted twice stands in a line of text twice.
+#[tokio::test(start_paused = true)]
+async fn line_of_text_has_each_field_of_a_span_once() {
+    let written = Written::default();
+    let writer = written.clone();
+    let text = telemetry::text_lines(move || writer.clone());
+    let _guard = tracing_subscriber::registry().with(LevelFilter::INFO).with(text).set_default();
+    let harness = Harness::new(Workflow::from_yaml(WORKFLOW).unwrap()).with_all(Talks);
+    let (client, workflow) = (harness.client(), Workflow::from_yaml(WORKFLOW).unwrap());
+    harness.fail("ship", [StepFault::Error(permanent("NO_LORRY", "none is left"))]);
+    let start = client.prepare_start(&workflow, &json!({}), None).await.unwrap();
+    let task = client.write_start(start.correlated(CorrelationId::new("basket-9"))).await.unwrap().task_id;
+    harness.run(task).await.unwrap();
+    let text = written.text();
+    assert!(text.contains("compensated"), "{text}");
+    for fields in text.split(['{', '}']) {
+        for field in ["workflow=", "correlation_id=", "task_id="] {
+            assert!(fields.matches(field).count() <= 1, "{fields}");
+        }
+    }
+}

@@ -223,8 +223,14 @@ impl Api {
 
     /// Sends a request with an idempotency key, and again if no answer comes: it takes effect once.
     pub(super) async fn post_once(&self, path: &[&str], body: String) -> Result<Answer, Failure> {
-        let key = HeaderValue::from_str(&Uuid::new_v4().to_string()).ok();
-        let headers = HeaderMap::from_iter(key.map(|key| (IDEMPOTENCY_KEY, key)));
+        self.post_once_as(&Uuid::new_v4().to_string(), path, body).await
+    }
+
+    /// The same with this idempotency key.
+    pub(super) async fn post_once_as(&self, key: &str, path: &[&str], body: String) -> Result<Answer, Failure> {
+        let key = HeaderValue::from_str(key)
+            .map_err(|_| Failure::new(Kind::Usage, "--idempotency-key has characters that no header can have"))?;
+        let headers = HeaderMap::from_iter([(IDEMPOTENCY_KEY, key)]);
         let first = self.ask(Method::POST, path, &[], Some(body.clone()), headers.clone()).await;
         match first {
             Err(failure) if failure.kind == Kind::NoAnswer => {

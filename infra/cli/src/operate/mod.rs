@@ -268,8 +268,12 @@ pub enum Command {
         /// The whole new input: JSON, or @FILE or @- with it
         #[arg(long, value_name = "JSON|@FILE|@-")]
         input: Option<String>,
-        #[command(flatten)]
-        why: Reason,
+        /// Why; the log keeps it, and who did it
+        #[arg(long, value_name = "WHY")]
+        reason: String,
+        /// The key of the same command before whose answer was lost, so that it starts one task only
+        #[arg(long, value_name = "KEY")]
+        idempotency_key: Option<String>,
         #[command(flatten)]
         to: Common,
     },
@@ -502,10 +506,10 @@ async fn perform(root: Option<&Path>, command: &Command) -> Result<(), Failure> 
             let asked = tasks::RerunAsked { edit, again: *again, from: from.as_deref(), reason: &why.reason };
             tasks::rerun(&api(to).await?, task, asked, to.json).await
         }
-        Command::Copy { task, patch, input, why, to } => {
+        Command::Copy { task, patch, input, reason, idempotency_key, to } => {
             // Before anything is asked.
             let edit = tasks::given_edit(patch.as_deref(), input.as_deref())?;
-            tasks::copy(&api(to).await?, task, edit, &why.reason, to.json).await
+            tasks::copy(&api(to).await?, task, edit, (reason, idempotency_key.as_deref()), to.json).await
         }
         Command::Replay { task, step, patch, to } => {
             // Before anything is asked.

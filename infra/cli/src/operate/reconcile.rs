@@ -173,25 +173,25 @@ impl Reconciler {
         progress.show(&format!("{what}; this may take up to a quarter of an hour"), None);
         let answered = self.ask(request).await;
         progress.end(false);
-        answered
+        answered.map_err(|failure| Failure {
+            // 1 would say that something does not fit together.
+            kind: if failure.kind == Kind::Refused { Kind::NoAnswer } else { failure.kind },
+            look_first: failure.look_first && request.mend,
+            ..failure
+        })
     }
 
     /// Sends a request, once: a run may still go on when its answer is lost.
     async fn ask(&self, request: &Request) -> Result<String, Failure> {
         let body = serde_json::to_string(request)
             .map_err(|error| Failure::new(Kind::Usage, format!("the request cannot be written: {error}")))?;
-        let answered = match self {
+        match self {
             Self::Function(aws, name) => aws.invoke(name, body, PATIENCE).await,
             Self::Program(api) => match api.post(&["reconciliation"], body).await {
                 Ok(answer) => Ok(answer.text),
                 Err(failure) => Err(failure.or_if_not_found("a stack reconciles by a function: say its --stage")),
             },
-        };
-        // 1 would say that something does not fit together.
-        answered.map_err(|failure| match failure.kind {
-            Kind::Refused => Failure { kind: Kind::NoAnswer, ..failure },
-            _ => failure,
-        })
+        }
     }
 
     /// Who asks, for what is kept of a settled finding.

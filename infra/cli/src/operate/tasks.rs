@@ -11,6 +11,7 @@ use super::{
 use serde_json::{json, value::RawValue};
 use std::{collections::HashSet, fs, io, num::NonZeroU32};
 use stepwell::TaskId;
+use uuid::Uuid;
 
 /// A list goes on in this many tasks at a time.
 const PAGE: usize = 200;
@@ -89,7 +90,8 @@ pub(super) async fn list(
     found.tasks.iter().try_for_each(|(task, _)| print(task))?;
     say(counted(found.tasks.len(), "task"));
     if found.tasks.is_empty() {
-        say_what_is_unknown(api, filter).await?;
+        // A hint that cannot be had is left out: the list is told.
+        let _ = say_what_is_unknown(api, filter).await;
     }
     Ok(())
 }
@@ -230,17 +232,37 @@ pub(super) async fn copy(
     api: &Api,
     task: &str,
     edit: Option<(&str, Box<RawValue>)>,
-    reason: &str,
+    (reason, key): (&str, Option<&str>),
     as_json: bool,
 ) -> Result<(), Failure> {
+    const UNCONFIRMED: &str = "unconfirmed";
     // As it was written, so that its numbers stay as they are.
     let edit = edit.map(|(name, json)| format!(r#""{name}": {json}, "#)).unwrap_or_default();
-    let answer = api.post_once(&["tasks", task, "copy"], format!(r#"{{{edit}"reason": {}}}"#, json!(reason))).await?;
-    if as_json {
-        return print(answer.text);
+    let body = format!(r#"{{{edit}"reason": {}}}"#, json!(reason));
+    let key = key.map_or_else(|| Uuid::new_v4().to_string(), str::to_owned);
+    // Whoever types the command again would start another one.
+    let again =
+        format!("Nobody knows whether it was started. The same command with --idempotency-key {key} goes on with it");
+    let ask = async || {
+        let asked = api.post_once_as(&key, &["tasks", task, "copy"], body.clone()).await;
+        asked.map_err(|failure| {
+            let hint = failure.look_first.then_some(again.as_str());
+            Failure { look_first: false, ..failure }.with_hint(hint)
+        })
+    };
+    let mut answer = ask().await?;
+    let mut copied: Copied = answer.read()?;
+    if copied.status == UNCONFIRMED {
+        answer = ask().await?;
+        copied = answer.read()?;
     }
-    let Copied { task_id, copy_of, status } = answer.read()?;
-    print(format_args!("{task_id} is a copy of {copy_of}, and {status} now"))
+    let Copied { task_id, copy_of, status } = copied;
+    if as_json {
+        print(answer.text)?;
+    } else if status != UNCONFIRMED {
+        print(format_args!("{task_id} is a copy of {copy_of}, and {status} now"))?;
+    }
+    if status == UNCONFIRMED { Err(Failure::new(Kind::NoAnswer, again)) } else { Ok(()) }
 }
 
 pub(super) async fn ship(api: &Api, order: &str, reason: &str, as_json: bool) -> Result<(), Failure> {

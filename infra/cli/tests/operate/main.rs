@@ -392,6 +392,24 @@ fn empty_page_is_no_end_and_no_task_is_listed_twice() {
     assert!(line.starts_with("running: 2 tasks; "), "{line}");
 }
 
+/// A second copy would charge a second time.
+#[test]
+fn copy_of_which_nobody_knows_goes_on_with_its_key() {
+    let unconfirmed =
+        json!({"success": true, "task_id": UNKNOWN, "copy_of": UNKNOWN, "status": "unconfirmed"}).to_string();
+    let api = Scripted::new(&[(202, &unconfirmed)]);
+    let copy = ["copy", UNKNOWN, "--reason", "once more", "--url", &api.url, "--token", "x"];
+    let lost = run(command().args(copy)).expect(3);
+    let (_, key) = lost.stderr.split_once("--idempotency-key ").unwrap();
+    let key = key.split(' ').next().unwrap();
+    run(command().args(copy).args(["--idempotency-key", key])).expect(3).says(key);
+    let requests = api.requests();
+    assert_eq!(requests.len(), 4, "each was sent again");
+    for request in requests {
+        assert!(request.contains(&format!("idempotency-key: {key}\r\n")), "{request}");
+    }
+}
+
 #[test]
 fn local_stack_that_does_not_run_ends_with_3_and_says_how_to_start_it() {
     let mut list = command();

@@ -26,13 +26,11 @@ use crate::{
         client::{ActionError, Actor, Client},
         engine::Engine,
         error::EngineError,
-        spans,
     },
 };
 use futures::future::join_all;
 use serde::Serialize;
 use std::{collections::BTreeSet, time::Duration};
-use tracing::Instrument;
 
 /// The log line with the report of a run that had a bulk action to carry on.
 pub const BULK_REPORT: &str = "bulk actions";
@@ -174,7 +172,7 @@ impl<T: Store, Q: Queue, A: Runtime> BulkRunner<T, Q, A> {
 
     /// The result of a task; `None` if it has one on an earlier page.
     async fn act_on(&self, bulk: &BulkRecord, task: TaskId) -> Result<Option<BulkResult>, EngineError> {
-        Ok(match self.act(bulk, task).instrument(spans::of_task(task)).await? {
+        Ok(match self.act(bulk, task).await? {
             Ok(page) => (page == bulk.page).then_some(BulkResult { task, refused: None }),
             Err(reason) => Some(BulkResult { task, refused: Some(reason) }),
         })
@@ -191,7 +189,7 @@ impl<T: Store, Q: Queue, A: Runtime> BulkRunner<T, Q, A> {
                 Err(error) => return Ok(Err(reason(&error))),
             };
             let code = error.code();
-            tracing::error!(bulk = %bulk.id, code, %error, tries, "the task could not be acted on");
+            tracing::error!(bulk = %bulk.id, task_id = %task, code, %error, tries, "the task could not be acted on");
             if tries == TRIES {
                 return if may_succeed_later(&error) { Err(error) } else { Ok(Err(BulkRefusal::Failed)) };
             }

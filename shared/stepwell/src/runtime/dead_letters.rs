@@ -18,6 +18,7 @@ use crate::{
         engine::{Decision, Engine},
         error::EngineError,
         recovery::log_failed,
+        spans,
         worker::keep_hidden,
     },
 };
@@ -82,8 +83,11 @@ impl<T: Store, Q: Queue, A: Runtime> DeadLetters<T, Q, A> {
         span.record("task_id", tracing::field::display(message.task_id));
         span.record("step", &message.step);
         let known = known(dead_letter);
-        let decide =
-            |snapshot: Option<TaskSnapshot>| decide(snapshot.as_ref(), &message.step, &known, self.engine.now());
+        let note = spans::Note::default();
+        let decide = |snapshot: Option<TaskSnapshot>| {
+            snapshot.iter().for_each(|snapshot| note.take(&snapshot.task));
+            decide(snapshot.as_ref(), &message.step, &known, self.engine.now())
+        };
         let settled = match self.engine.settle_as_read(message.task_id, decide).await {
             // Only a newer version may act on the task. The task stays listed as due, so the watchdog of that version sends what
             // is missing. To send the message from here would multiply it: each time that SQS gives up on it, it may be sent

@@ -20,7 +20,7 @@ use crate::{
         transition::{Applied, Transition},
     },
     ports::{Queue, QueueError, Runtime, Store, TableError},
-    runtime::{error::EngineError, spans},
+    runtime::error::EngineError,
 };
 use futures::future::try_join_all;
 use serde_json::Value;
@@ -163,7 +163,6 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
     /// Reads the task with all of its steps, to act on it; `None` if it does not exist.
     pub(crate) async fn snapshot(&self, task: TaskId) -> Result<Option<TaskSnapshot>, EngineError> {
         let snapshot = self.shown(task).await?;
-        snapshot.iter().for_each(|snapshot| spans::note(&snapshot.task));
         acting(snapshot.as_ref().and_then(TaskSnapshot::newer))?;
         Ok(snapshot)
     }
@@ -171,7 +170,6 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
     /// Reads the task and some of its steps, to act on them.
     pub(crate) async fn load(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, EngineError> {
         let loaded = self.store.load(task, steps).await?;
-        loaded.task.iter().for_each(spans::note);
         acting(loaded.newer())?;
         Ok(loaded)
     }

@@ -30,9 +30,10 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
     }
 
     async fn advance(&self, task: TaskId) -> Followed {
-        let mut begun = false;
+        let (mut begun, note) = (false, spans::Note::default());
         for _ in 0..MAX_ADVANCE_ROUNDS {
             let Some(snapshot) = self.snapshot(task).await? else { return Ok(None) };
+            note.take(&snapshot.task);
             // A snapshot is not atomic: a step can have been redriven after its item was read and before the task's item was.
             // That cannot happen in a compensating task, so the steps are read once more after the task was seen compensating.
             let was_begun = std::mem::replace(&mut begun, snapshot.task.state.is_compensating());

@@ -89,6 +89,7 @@ impl<T: Store, Q: Queue, A: Runtime> TimerFeeder<T, Q, A> {
     async fn feed(&self, timer: &IndexEntry) -> Result<(), EngineError> {
         let place = &timer.place;
         let loaded = self.engine.load(place.task, &BTreeSet::new()).await?;
+        loaded.task.iter().for_each(spans::note);
         let step = place.step.as_deref().unwrap_or_default();
         if let Some(task) = loaded.task
             && let Some(plan) = task.plan.step(step)

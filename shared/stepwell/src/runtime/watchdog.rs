@@ -208,6 +208,7 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
         let Some(snapshot) = self.engine.snapshot(id).await? else {
             return Ok(Inspection { send: Vec::new(), paused: Vec::new(), recover: false, next: None });
         };
+        spans::note(&snapshot.task);
         let inspection = match &self.paused {
             Some(paused) => inspection::inspect_paused(&snapshot, paused, now),
             None => inspection::inspect(&snapshot, now),

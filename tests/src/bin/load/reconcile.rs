@@ -98,12 +98,16 @@ impl Audit {
         let report = stack.invoke("reconcile", r#"{"all_refunds": true, "min_age_seconds": 0}"#).await;
         let ours: HashSet<&str> = made.iter().filter_map(|one| one.task.as_deref()).collect();
         let findings = report["findings"].as_array().into_iter().flatten();
-        let of_ours = findings.filter(|finding| finding["task_id"].as_str().is_some_and(|task| ours.contains(task)));
+        let of_ours = findings.filter(|finding| finding["id"].as_str().is_some_and(|task| ours.contains(task)));
         self.faults.extend(of_ours.map(|finding| format!("the reconciliation has found {finding}")));
         // What was cancelled before its first step has no record, so there is nothing to judge.
-        let bought = made.iter().filter(|one| matches!(one.end, End::Complete { .. })).count();
-        if report["judged"].as_u64().is_none_or(|judged| judged < bought as u64) || report["unfinished"] != false {
-            self.faults.push(format!("the reconciliation has not judged all {bought} completed checkouts: {report}"));
+        let mut records = stack.scan(&stack.shop_table("payments")).await;
+        records.extend(stack.scan(&stack.shop_table("reservations")).await);
+        let recorded = records.iter().filter_map(|record| text(record, "id").split_once(':'));
+        let recorded: HashSet<&str> = recorded.map(|(task, _)| task).filter(|task| ours.contains(task)).collect();
+        let recorded = recorded.len() as u64;
+        if report["judged"].as_u64().is_none_or(|judged| judged < recorded) || report["unfinished"] != false {
+            self.faults.push(format!("the reconciliation has not judged all {recorded} checkouts: {report}"));
         }
         let not_judged = report["not_judged"].as_array().into_iter().flatten();
         self.faults.extend(not_judged.map(|left| format!("the reconciliation could not judge {left}")));

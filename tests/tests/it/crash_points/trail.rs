@@ -9,7 +9,7 @@ pub(super) fn check(what: &str, flow: Flow, details: &Details, passed: &[String]
     let lost: Vec<(&str, Option<bool>)> = died_at
         .iter()
         .enumerate()
-        .map(|(number, point)| (step_of(point), takes_an_attempt(passed, point, number)))
+        .map(|(number, point)| (step_of(point), takes_an_attempt(passed, point, &died_at[..number])))
         .collect();
     for step in flow.attempted() {
         let outcomes = details.outcomes(step);
@@ -45,14 +45,14 @@ fn claim(step: &str) -> String {
 }
 
 /// Whether the worker owned the step when it died at this point. `None` where its claim was under way.
-fn takes_an_attempt(passed: &[String], point: &str, deaths_before: usize) -> Option<bool> {
+fn takes_an_attempt(passed: &[String], point: &str, died_before: &[String]) -> Option<bool> {
     let step = step_of(point);
-    if deaths_before > 0 {
+    if !died_before.is_empty() {
         // Only a take-over passes this point: it finds the step claimed, and owns it with its write. Unless the worker
         // whose lease was over has lived long enough to end the step first: then the take-over may have been refused.
         let is_take_over = point == format!("{step}.UpdateItem.STEP#{step}.after");
         let death = passed.iter().position(|passed| passed == point)?;
-        let has_ended = passed[..death].iter().any(|passed| is_end_of(step, passed));
+        let has_ended = passed[..death].iter().any(|passed| is_end_of(step, passed) && !died_before.contains(passed));
         return if is_take_over && has_ended { None } else { Some(is_take_over) };
     }
     if point.contains(".Query.") {

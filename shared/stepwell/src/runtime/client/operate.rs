@@ -502,8 +502,10 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         actor: &Actor,
         decide: impl Fn(&TaskSnapshot) -> Result<Option<Settlement>, ActionError>,
     ) -> Result<TaskSnapshot, ActionError> {
+        let note = spans::Note::default();
         let decided = self.engine.settle_as_read(id, |snapshot| {
             let Some(snapshot) = snapshot else { return Decision::Leave(Err(ActionError::NotFound(id))) };
+            note.take(&snapshot.task);
             let acted_on = |bulk: BulkPage| snapshot.acted_on_by(bulk.id);
             if let Some(page) = actor.bulk.and_then(acted_on) {
                 return Decision::Leave(Err(ActionError::ActedOn(page)));

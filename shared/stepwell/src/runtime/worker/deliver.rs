@@ -24,6 +24,7 @@ use crate::{
         backlog,
         error::EngineError,
         recovery::log_failed,
+        spans,
         step::{ErrorKind, Input, Step, StepContext, StepError, TaskData},
     },
 };
@@ -96,6 +97,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
         let engine = &self.worker.engine;
         let claim = step::claim(&request);
         let (claim, loaded) = tokio::join!(engine.apply(&claim), engine.load(message.task_id, &steps));
+        loaded.iter().filter_map(|loaded| loaded.task.as_ref()).for_each(spans::note_caller);
         let mut claim = Claim::read(&request, claim?)?;
         if let Claim::Refused(found) = &claim
             // Without the task it could not run, and in an outage it could lose one attempt after the other.
