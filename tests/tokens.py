@@ -40,7 +40,8 @@ def main(folder, stack, audience):
     tokens = {
         "operator": (claims, key),
         "reader": (claims | {"sub": "bob", "aud": audience, "scope": f"{stack}/tasks.read"}, key),
-        "owner": (claims | {"sub": "dan", "scope": f"{scopes} tasks.reveal"}, key),
+        "owner": (claims | {"sub": "dan", "scope": f"{scopes} start tasks.reveal"}, key),
+        "starter": (claims | {"sub": "flo", "scope": f"{scopes} start"}, key),
         "revealer": (claims | {"sub": "cy", "scope": "tasks.reveal"}, key),
         "no_scope": (claims | {"sub": "eve", "scope": "openid email"}, key),
         "other_audience": (claims | {"aud": "stepwell-other"}, key),

@@ -112,6 +112,9 @@ expect "and that opens nothing else" 4 "(403)" tasks revealer show "$task"
 expect "an operator's token opens the list" 0 "$task" tasks operator list
 expect "and the task, to which nothing was done yet" 0 '"actions":[]' tasks operator show "$task" --json
 expect "and lets the operator act" 0 "$task is compensating now" tasks operator cancel "$task" --reason "a test"
+card='{"payment_info": {"token": "test_success_visa"}}'
+expect "but starts none" 4 "that needs the scope start" tasks operator copy "$task" --patch "$card" --reason "a test"
+expect "for which there is a scope of its own" 0 " is a copy of $task" tasks starter copy "$task" --patch "$card" --reason "a test"
 expect "whose name is in the audit trail" 0 "by ada ($(<"$folder/issuer")): a test" tasks operator show "$task"
 
 # ---- The console ---------------------------------------------------------------------------------------------------------

@@ -42,6 +42,7 @@ pub(crate) async fn copy<I: Intake, S: Store, Q: Queue, A: Runtime>(
     request: Parts,
     body: Body,
 ) -> Result<Response, ApiError> {
+    operator.check_start(&request)?;
     let RerunDesk { intake, engine } = &*desk;
     let id = task_id(segment)?;
     let key = http_api::idempotency_key(&request.headers, Some(operator.name()))?;

@@ -25,6 +25,8 @@ pub(crate) enum ApiError {
     MayOnlyLook(String),
     /// The caller of this name may not see what tasks were started with.
     MayNotReveal(String),
+    /// The caller may act, and not start tasks.
+    MayNotStart(String),
     /// The task or the step does not exist, as the text says.
     NotFound(String),
     /// The state of the task or of the step does not allow the action.
@@ -54,6 +56,10 @@ impl ApiError {
                 let text = format!(
                     "{name} may not see inputs by this path: that needs the right to POST /tasks/TASK/reveal, as it stands"
                 );
+                (StatusCode::FORBIDDEN, ErrorBody::new(text))
+            }
+            Self::MayNotStart(name) => {
+                let text = format!("{name} may act on tasks, and not start any: that needs the scope start");
                 (StatusCode::FORBIDDEN, ErrorBody::new(text))
             }
             Self::NotFound(what) => (StatusCode::NOT_FOUND, ErrorBody::new(what)),

@@ -7,7 +7,7 @@
 use crate::error::ApiError;
 use axum::{
     extract::Request,
-    http::Method,
+    http::{Method, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -26,6 +26,12 @@ impl Operator {
             CommonError::field("/reason", format!("has to have 1 to {most} characters, and no control characters"))
                 .into()
         })
+    }
+
+    /// Checks that the caller of this request may start tasks.
+    pub(crate) fn check_start(&self, request: &Parts) -> Result<(), ApiError> {
+        let may_start = request.extensions.get().is_some_and(|Caller { rights, .. }| rights.may_start());
+        if may_start { Ok(()) } else { Err(ApiError::MayNotStart(self.0.clone())) }
     }
 
     /// The name.

@@ -184,6 +184,7 @@ pub(crate) async fn rerun<I: Intake, S: Store, Q: Queue, A: Runtime>(
     request: Parts,
     body: Body,
 ) -> Result<Response, ApiError> {
+    operator.check_start(&request)?;
     let RerunDesk { intake, engine } = &*desk;
     let id = task_id(segment)?;
     let mut fields = Fields::of_body(&request, body).await?;

@@ -56,9 +56,11 @@ pub struct Caller {
 pub enum Rights {
     /// Look.
     Look,
-    /// Look and act.
+    /// Look, and act on what is there.
+    Mend,
+    /// Look, act, and start tasks.
     Act,
-    /// Look, act, and see what tasks were started with: personal data.
+    /// Look, act, start tasks, and see what tasks were started with: personal data.
     All,
 }
 
@@ -66,6 +68,11 @@ impl Rights {
     /// Whether requests of this method are among it.
     pub fn allow(self, method: &Method) -> bool {
         self != Self::Look || matches!(*method, Method::GET | Method::HEAD)
+    }
+
+    /// Whether the start of tasks is among it.
+    pub const fn may_start(self) -> bool {
+        matches!(self, Self::Act | Self::All)
     }
 }
 

@@ -112,15 +112,25 @@ pub async fn serve(router: Router) -> Result<(), lambda_http::Error> {
         }
         response
     });
-    let people = std::env::var("STEPWELL_CONSOLE_ISSUER").ok().map(Into::into);
-    lambda_runtime::run(service(router.layer(exporting), people)).await
+    let issuers = Issuers {
+        people: std::env::var("STEPWELL_CONSOLE_ISSUER").ok(),
+        // The namespace of the metrics is the stack's name.
+        stack: std::env::var("STEPWELL_METRICS").ok(),
+    };
+    lambda_runtime::run(service(router.layer(exporting), issuers)).await
 }
 
-/// The issuer of the tokens of a console's people; `None` where no console is open to the network.
-type People = Option<Arc<str>>;
+/// What tells whose token has which rights.
+#[derive(Debug, Default)]
+struct Issuers {
+    /// The issuer of the tokens of a console's people; `None` where no console is open to the network.
+    people: Option<String>,
+    /// The name of the stack, which Cognito puts before a scope.
+    stack: Option<String>,
+}
 
 /// Adds the event's request id, caller and query to the request, in types that do not depend on Lambda.
-async fn with_context(State(people): State<People>, mut request: Request, next: Next) -> Response {
+async fn with_context(State(issuers): State<Arc<Issuers>>, mut request: Request, next: Next) -> Response {
     let id = request.lambda_context_ref().map(|context| RequestId(context.request_id.clone()));
     let query = request
         .query_string_parameters_ref()
@@ -130,8 +140,8 @@ async fn with_context(State(people): State<People>, mut request: Request, next: 
         _ => None,
     };
     let caller = context.and_then(|context| context.authorizer.as_ref());
-    let caller = caller
-        .and_then(|authorizer| self::caller(authorizer, rights_by(context?.route_key.as_deref()), people.as_deref()));
+    let caller =
+        caller.and_then(|authorizer| self::caller(authorizer, rights_by(context?.route_key.as_deref()), &issuers));
     let address = context.and_then(|context| context.http.source_ip.as_deref()?.parse().ok());
     let extensions = request.extensions_mut();
     id.and_then(|id| extensions.insert(id));
@@ -140,6 +150,9 @@ async fn with_context(State(people): State<People>, mut request: Request, next: 
     extensions.insert(ClientAddress(address));
     next.run(request).await
 }
+
+/// The scope of a token whose owner may start tasks.
+const START: &str = "start";
 
 /// The group of a console's people who may act.
 const OPERATORS: &str = "operators";
@@ -152,15 +165,22 @@ fn rights_by(route: Option<&str>) -> Rights {
 
 /// Reads the caller that the authorizer has authenticated: the ARN of an IAM identity, the name of one of the console's people, or the subject and the
 /// issuer of another token. No part of the client's request can set it. IAM and the scopes of other issuers have decided before what a caller
-/// may do; Cognito gives all people of a client the same scopes, so theirs is decided here.
-fn caller(authorizer: &ApiGatewayRequestAuthorizer, rights: Rights, people: Option<&str>) -> Option<Caller> {
+/// may do, but for the start of tasks, which is no route of its own: a token needs the scope [`START`] for it. Cognito gives all people of a client the
+/// same scopes, so what they may do is decided here.
+fn caller(authorizer: &ApiGatewayRequestAuthorizer, rights: Rights, issuers: &Issuers) -> Option<Caller> {
     if let Some(iam) = &authorizer.iam {
         return Some(Caller { name: iam.user_arn.clone()?, rights });
     }
     let claims = &authorizer.jwt.as_ref()?.claims;
     let claim = |name| claims.get(name).filter(|value: &&String| !value.is_empty());
     let issuer = claim("iss")?;
-    if people != Some(issuer) {
+    if issuers.people.as_ref() != Some(issuer) {
+        // As API Gateway reads them: a text, or an array that comes as `[one two]`.
+        let scopes = claim("scope").or_else(|| claim("scp")).map_or("", String::as_str);
+        let scopes = scopes.strip_prefix('[').and_then(|scopes| scopes.strip_suffix(']')).unwrap_or(scopes);
+        let of_stack = issuers.stack.as_ref().map(|stack| format!("{stack}/{START}"));
+        let may_start = scopes.split(' ').any(|scope| scope == START || Some(scope) == of_stack.as_deref());
+        let rights = if rights == Rights::Act && !may_start { Rights::Mend } else { rights };
         return Some(Caller { name: format!("{} ({issuer})", claim("sub")?), rights });
     }
     // An array comes as `[one two]`. The name of a group has no blank.
@@ -174,9 +194,9 @@ fn caller(authorizer: &ApiGatewayRequestAuthorizer, rights: Rights, people: Opti
 /// Wraps an API for Lambda, as `lambda_http::run` does. In addition it answers events that are not requests.
 fn service(
     router: Router,
-    people: People,
+    issuers: Issuers,
 ) -> impl Service<LambdaEvent<Event>, Response = impl Serialize, Error = Infallible, Future: Send> {
-    let router = router.layer(from_fn_with_state(people, with_context));
+    let router = router.layer(from_fn_with_state(Arc::new(issuers), with_context));
     service_fn(move |LambdaEvent { payload: Event(request), context }: LambdaEvent<Event>| {
         let call = |router: Router, request| {
             let event = LambdaEvent::new(request, context.clone());
@@ -193,7 +213,8 @@ fn service(
 /// Makes an API that refuses every request for this reason.
 fn refuse(why: InvalidEvent) -> Router {
     const AT_ONCE: Duration = Duration::from_secs(1);
-    http_api::refusing(move || why.clone().into(), AT_ONCE).layer(from_fn_with_state(People::default(), with_context))
+    http_api::refusing(move || why.clone().into(), AT_ONCE)
+        .layer(from_fn_with_state(Arc::<Issuers>::default(), with_context))
 }
 
 #[cfg(test)]

@@ -64,6 +64,20 @@ async fn request_that_is_wrong_starts_nothing(key: Option<&str>, body: &str, sta
     assert_eq!(api.get("/tasks").await.body()["tasks"].as_array().unwrap().len(), 1);
 }
 
+/// A token whose scope is `tasks.write` alone.
+#[test_case("copy"; "as a copy")]
+#[test_case("rerun"; "as a rerun")]
+#[tokio::test(start_paused = true)]
+async fn caller_who_may_act_starts_nothing_without_that_right(act: &str) {
+    let api = Api::with(checkout::workflow().unwrap());
+    let id = api.started().await;
+    let caller = Caller { name: ARN.to_owned(), rights: Rights::Mend };
+    let request = Request::post(format!("/tasks/{id}/{act}")).header("Idempotency-Key", "k").extension(caller);
+    let answer = api.send(None, request.body(Body::from(CARD)).unwrap()).await;
+    assert_eq!(answer.status, 403, "{}", answer.text);
+    assert!(answer.text.contains("that needs the scope start"), "{}", answer.text);
+}
+
 #[tokio::test(start_paused = true)]
 async fn task_that_does_not_exist_has_no_copy() {
     let api = Api::with(checkout::workflow().unwrap());

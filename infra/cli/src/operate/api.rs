@@ -358,7 +358,7 @@ impl Api {
                         "Is this the folder of the shop that runs there? Its file operator-token is what it lets in"
                     }
                     Caller::Token(_) if status == StatusCode::FORBIDDEN => {
-                        "Has the token the scope tasks.read, to change something tasks.write, and to see an input tasks.reveal?"
+                        "Has the token the scope tasks.read, to change something tasks.write, to start a task start beside it, and to see an input tasks.reveal?"
                     }
                     Caller::Token(_) | Caller::Signed(_) | Caller::Customer => {
                         "Does the stack want tokens (--token) or AWS credentials, and may yours do execute-api:Invoke?"

@@ -53,7 +53,8 @@ async fn invoke(event: &Value) -> (u64, Value) {
     let mut context = lambda_http::Context::default();
     context.request_id = REQUEST_ID.to_owned();
     let event = LambdaEvent::new(serde_json::from_str(&event.to_string()).unwrap(), context);
-    let answer = serde_json::to_value(service(router, Some(PEOPLE.into())).oneshot(event).await.unwrap()).unwrap();
+    let issuers = Issuers { people: Some(PEOPLE.to_owned()), stack: Some("stepwell-test".to_owned()) };
+    let answer = serde_json::to_value(service(router, issuers).oneshot(event).await.unwrap()).unwrap();
     let headers = &answer["headers"];
     for (name, value) in
         [("content-type", "application/json"), ("cache-control", "no-store"), ("x-request-id", REQUEST_ID)]
@@ -148,7 +149,10 @@ fn jwt(claims: Value) -> Value {
 #[tokio::test]
 async fn caller_is_read_from_the_authorizer(authorizer: Value, name: Option<&str>) {
     let found = received(json!({"requestContext": {"authorizer": authorizer}, "headers": {"caller": "mallory"}})).await;
-    assert_eq!((found["caller"].as_str(), found["rights"].as_str()), (name, name.and(Some("Act"))));
+    assert_eq!(
+        (found["caller"].as_str(), found["rights"].as_str()),
+        (name, name.and(Some(if name.is_some_and(|name| name.starts_with("arn")) { "Act" } else { "Mend" })))
+    );
 }
 
 #[test_case(json!({"cognito:groups": "[operators]"}), "All"; "in the group")]
@@ -177,12 +181,25 @@ async fn inputs_are_shown_by_their_own_route_alone(route: &str, rights: &str) {
     assert_eq!(found["rights"].as_str(), Some(rights));
 }
 
+#[test_case("scope", "openid tasks.write start", "POST /tasks/{proxy+}", "Act"; "a scope")]
+#[test_case("scope", "stepwell-test/start", "POST /tasks/{proxy+}", "Act"; "a scope of Cognito")]
+#[test_case("scp", "[tasks.write start]", "POST /tasks/{proxy+}", "Act"; "an array")]
+#[test_case("scope", "other/start starter", "POST /tasks/{proxy+}", "Mend"; "scopes of others")]
+#[test_case("scope", "tasks.write", "POST /tasks/{proxy+}", "Mend"; "none")]
+#[test_case("scope", "tasks.reveal", "POST /tasks/{task_id}/reveal", "All"; "the right of another route")]
+#[tokio::test]
+async fn token_starts_tasks_by_its_scope(claim: &str, scopes: &str, route: &str, rights: &str) {
+    let token = jwt(json!({"sub": "alice", "iss": "https://id.example.com", claim: scopes}));
+    let found = received(json!({"requestContext": {"routeKey": route, "authorizer": token}})).await;
+    assert_eq!(found["rights"].as_str(), Some(rights));
+}
+
 /// The group counts in the console's pool alone: the scopes of other issuers say who may act.
 #[tokio::test]
 async fn token_of_another_issuer_needs_no_group_and_one_of_the_console_a_name() {
     let other = jwt(json!({"sub": "0a1b", "iss": "https://id.example.com", "username": "ann"}));
     let found = received(json!({"requestContext": {"authorizer": other}})).await;
-    assert_eq!((&found["caller"], &found["rights"]), (&json!("0a1b (https://id.example.com)"), &json!("Act")));
+    assert_eq!((&found["caller"], &found["rights"]), (&json!("0a1b (https://id.example.com)"), &json!("Mend")));
     let nameless = jwt(json!({"sub": "0a1b", "iss": PEOPLE, "cognito:groups": "[operators]"}));
     assert_eq!(received(json!({"requestContext": {"authorizer": nameless}})).await["caller"], json!(null));
 }
