@@ -5,7 +5,9 @@ usage: tokens.py FOLDER STACK AUDIENCE
 It writes these files into FOLDER, and at last `issuer` with its own URL:
 
 operator        a valid token for the stack, which may look and act
-owner           one that may see inputs as well
+owner           one that may start tasks and see inputs as well
+starter         one that may look, act and start tasks
+revealer        one that may see inputs alone
 reader          one for AUDIENCE that may only look, in the words of Cognito
 no_scope        one of somebody who is no operator
 other_audience  a token for another API
