@@ -6,7 +6,6 @@ use std::{
     os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
 };
 use stepwell_local::create_folder;
 
@@ -19,16 +18,13 @@ const FILES: usize = 8;
 /// The ending of a file's name, after its number.
 const ENDING: &str = "jsonl";
 
-/// The time after a line that could not be written in which none is tried.
-const PAUSE: Duration = Duration::from_secs(1);
-
 /// Appends lines to numbered files in a folder, such as `00000017.jsonl`, for their owner only. The greatest number is the newest. Before the
 /// files have more than 128 MiB the oldest is deleted. Each write has to be a whole line.
 ///
 /// A line is with the operating system when its write returns, so it is there after a crash of the process. It is not put on the disk at once, and
 /// a power failure may cost the last ones.
 ///
-/// A line that cannot be written is lost, and so are those of the next second, after which it is tried again. The first one is told on stderr.
+/// A line that cannot be written is lost. The first of them is told on stderr, and each later line is tried again.
 #[derive(Debug)]
 pub struct LogFiles {
     folder: PathBuf,
@@ -38,8 +34,8 @@ pub struct LogFiles {
 #[derive(Debug, Default)]
 struct State {
     file: Option<fs::File>,
-    /// When a line could not be written, if that was so for the last one that was tried.
-    failed_at: Option<Instant>,
+    /// Whether the last line was lost, and that was told.
+    is_told: bool,
 }
 
 impl LogFiles {
@@ -115,20 +111,16 @@ fn end_last_line(file: &mut fs::File) -> io::Result<()> {
 impl Write for &LogFiles {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let State { file, failed_at } = &mut *state;
-        // Checkouts wait for their lines, and must not wait for a full disk with each of them.
-        if failed_at.is_some_and(|at| at.elapsed() < PAUSE) {
-            return Ok(line.len());
-        }
+        let State { file, is_told } = &mut *state;
         let appended = self.append(file, line);
-        let failed_before = std::mem::replace(failed_at, appended.is_err().then(Instant::now));
+        let was_told = std::mem::replace(is_told, appended.is_err());
         if let Err(error) = &appended
-            && failed_before.is_none()
+            && !was_told
         {
             // Not by a line of the log, which comes here. Nobody is left to be told if stderr is closed.
             let _ = writeln!(
                 io::stderr(),
-                "the log cannot be kept in {}: {error}. The shop goes on, and tries it again each second",
+                "the log cannot be kept in {}: {error}. The shop goes on, and tries it again with each line",
                 self.folder.display()
             );
         }
