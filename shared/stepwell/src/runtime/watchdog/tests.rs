@@ -341,7 +341,7 @@ async fn compensation_that_is_retried_for_an_hour_is_logged_until_it_succeeds() 
     }
     assert_eq!(late(), [""; 0]);
     harness.run_for(10 * MINUTE).await.unwrap();
-    let told = format!("ERROR message={} task_id={task} step=\"u0\" code=\"BUSY\"", recovery::COMPENSATION_LATE);
+    let told = format!("ERROR message={} step=\"u0\" code=\"BUSY\"", recovery::COMPENSATION_LATE);
     assert_eq!(late().first(), Some(&told));
     harness.run(task).await.unwrap();
     assert_eq!(harness.state(task), TaskState::Compensated(End::Error));
