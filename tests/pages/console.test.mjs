@@ -323,6 +323,7 @@ test("an action is taken back in its grace, with the keyboard alone", async () =
   await page.getByRole("dialog").waitFor({ state: "detached" });
   assert.ok(await button.evaluate((one) => one === document.activeElement), "the focus is back");
   await page.keyboard.press("Enter");
+  await page.getByText("This cannot be taken back later").waitFor();
   await page.keyboard.type("by mistake");
   await page.keyboard.press("Enter");
   await page.getByText("begins in ten seconds").waitFor();
@@ -765,6 +766,10 @@ test("a view is an address, and can be kept", async () => {
   const page = await open({});
   await show(page, "/console/tasks");
   await page.getByLabel("Status").selectOption("failed");
+  // The list asks again meanwhile, and its times change.
+  const asked = page.waitForResponse((response) => response.url().includes("/api/tasks?"));
+  await asked;
+  await page.getByText("50 tasks, and there are more").waitFor();
   await page.getByLabel("Failed step").fill("validate_cart");
   await page.getByRole("button", { name: "Show", exact: true }).click();
   await page.waitForURL("**/console/tasks?status=error&failed_step=validate_cart");

@@ -3,7 +3,7 @@
 import { begin, Ask } from "./actions.js";
 import { find, post, useAnswer, useCodes, useConnection, usePace } from "./api.js";
 import { atLeast, bulkPath, go, html, plural, Problem, query, Status, Tasks, short, Time, Title, useNow, word } from "./parts.js";
-import { useEffect, useRef, useState } from "./vendor/hooks.js";
+import { useEffect, useMemo, useRef, useState } from "./vendor/hooks.js";
 
 const PAGE = 50;
 
@@ -78,9 +78,18 @@ function useSteps() {
   return [...new Set(workflows.flatMap(({ steps, compensations }) => [...steps, ...compensations]).map(({ name }) => name))];
 }
 
-function FilterForm({ filter }) {
+/** The names to choose from. They come later than the form. */
+function Choices() {
   const codes = useCodes();
   const steps = useSteps();
+  return html`
+    <datalist id="steps">${steps.map((step) => html`<option value=${step} />`)}</datalist>
+    <datalist id="codes">${Object.keys(codes).map((code) => html`<option value=${code} />`)}</datalist>
+    <datalist id="states">${steps.flatMap((step) => STEP_STATES.map((state) => html`<option value="${step}:${state}">${word(state)}</option>`))}</datalist>`;
+}
+
+/** The form of a filter. It must not be drawn again while it stands: each field would get its value of the address back, whatever was typed. */
+function FilterForm({ filter }) {
   const apply = (event) => {
     event.preventDefault();
     const form = Object.fromEntries([...new FormData(event.target)].map(([field, value]) => [field, value.trim()]));
@@ -98,11 +107,9 @@ function FilterForm({ filter }) {
           ${STATUSES.map((status) => html`<option value=${status}>${STATUS_WORDS[status]}</option>`)}
         </select></label>
       <label>Failed step <input name="failed_step" list="steps" value=${filter.failed_step} placeholder="process_payment" spellcheck="false" autocomplete="off" /></label>
-      <datalist id="steps">${steps.map((step) => html`<option value=${step} />`)}</datalist>
       <label>Error code <input name="error_code" list="codes" value=${filter.error_code} spellcheck="false" autocomplete="off" /></label>
-      <datalist id="codes">${Object.keys(codes).map((code) => html`<option value=${code} />`)}</datalist>
       <label>Step in a state <input name="step" list="states" size="26" value=${filter.step} placeholder="process_payment:retrying" pattern=".+:(${STEP_STATES.join("|")})" title="A step, a colon and one of ${STEP_STATES.join(", ")}" spellcheck="false" autocomplete="off" /></label>
-      <datalist id="states">${steps.flatMap((step) => STEP_STATES.map((state) => html`<option value="${step}:${state}">${word(state)}</option>`))}</datalist>
+      <${Choices} />
       <label class="check"><input type="checkbox" name="needs" value="person" checked=${filter.needs === "person"} /> Needs a person</label>
       <details open=${hidden}>
         <summary>More</summary>
@@ -226,12 +233,14 @@ export function List({ place }) {
       if (mine === request.current) fail(refused);
     }
   };
+  // The same element is not drawn again.
+  const form = useMemo(() => html`<${FilterForm} filter=${filter} />`, [place.search]);
   const isOrdered = Boolean(filter.key) || filter.order === "newest" || !UNORDERED.some((field) => filter[field]);
   const unique = [...new Map(tasks.map((task) => [task.task_id, task])).values()].sort((one, other) => (one.created_at < other.created_at ? 1 : -1));
   return html`
     <${Title} title="Tasks">Tasks</>
     <${Views} search=${query(filter)} mayKeep=${!filter.key} />
-    <${FilterForm} filter=${filter} />
+    ${form}
     <${Problem} error=${answer.error ?? problem} />
     <section class="card" aria-busy=${!(data ?? answer.error) || undefined}>
       <div class="bar">
