@@ -32,9 +32,12 @@ use std::{
 /// The bytes that a disk writes as a whole.
 const SECTOR: u64 = 512;
 
-/// Whether something of this file has to be kept.
+/// Whether something of this file has to be kept. Of the log a power failure may cost the last lines, and nothing rests on them.
 pub(crate) fn is_kept(path: &Path) -> bool {
-    !path.extension().is_some_and(|extension| extension == "lock" || extension.to_string_lossy().ends_with("-shm"))
+    !path.components().any(|part| part.as_os_str() == "log")
+        && !path
+            .extension()
+            .is_some_and(|extension| extension == "lock" || extension.to_string_lossy().ends_with("-shm"))
 }
 
 /// What is lost of all that is not surely on the disk.
