@@ -199,8 +199,7 @@ impl CapturedLog {
 
 /// All routes, each with a body that it accepts or refuses only because of the task.
 fn routes(id: TaskId) -> Vec<(&'static str, String)> {
-    let acts =
-        ["redrive", "run-now", "rerun", "copy", "cancel", "compensate", "resolve", "steps/pay/resolve", "reveal"];
+    let acts = ["redrive", "run-now", "rerun", "cancel", "compensate", "resolve", "steps/pay/resolve", "reveal"];
     let of_task = acts.iter().map(|act| ("POST", format!("/tasks/{id}/{act}")));
     let others = [
         ("GET", "/tasks".to_owned()),
